@@ -1,0 +1,211 @@
+// The Node-API edge: unpacks, calls, packs. It decides nothing; its one caller is lib/native.ts.
+#include "../ops/acts.hpp"
+#include "../ops/ops.hpp"
+#include "../ops/sys.hpp"
+#include "connection.hpp"
+
+#include <atomic>
+#include <memory>
+#include <napi.h>
+#include <string.h>
+#include <sys/wait.h>
+
+namespace contained {
+
+namespace {
+
+// Hands events to one environment's JavaScript.
+class JsListener final : public Listener {
+ public:
+  JsListener(Napi::Env env, Napi::Function callback)
+      : tsfn_(Napi::ThreadSafeFunction::New(env, callback, "spawn-contained", 0, 1)) {
+    tsfn_.Unref(env);
+  }
+
+  void hear(Event* event) override {
+    if (tsfn_.NonBlockingCall(event, call) != napi_ok) delete event;
+  }
+  void ref(Napi::Env env) { tsfn_.Ref(env); }
+  void unref(Napi::Env env) { tsfn_.Unref(env); }
+  void release() { tsfn_.Release(); }
+
+ private:
+  static double ms(const timeval& time) {
+    return static_cast<double>(time.tv_sec) * 1e3 + static_cast<double>(time.tv_usec) / 1e3;
+  }
+
+  static void call(Napi::Env env, Napi::Function callback, Event* taken) {
+    const std::unique_ptr<Event> event(taken);
+    if (!env) return;
+    const Message& m = event->message;
+    const auto number = [env](double value) { return Napi::Number::New(env, value); };
+    const std::vector<char>& text = event->text;
+    if (m.report == Report::kReady) {
+      const napi_value trace = text.empty() ? env.Undefined() : Napi::Value(Napi::Buffer<char>::Copy(env, text.data(), text.size()));
+      callback.Call({number(m.id), number(m.pid), trace});
+      return;
+    }
+    const int status = m.status >= 0 ? m.status : event->wait_status;
+    const bool known = status >= 0 && m.pid > 0;
+    Napi::Object exit = Napi::Object::New(env);
+    exit["code"] = known && WIFEXITED(status) ? number(WEXITSTATUS(status)) : env.Null();
+    exit["signal"] = known && WIFSIGNALED(status) ? number(WTERMSIG(status)) : number(0);
+    exit["requestedSignal"] = number(m.signal);
+    exit["lost"] = Napi::Boolean::New(env, event->lost);
+    exit["list"] = number(m.list);
+    exit["index"] = number(m.index);
+    exit["errno"] = number(m.error);
+    exit["undoIndex"] = number(m.undo_index);
+    exit["undoErrno"] = number(m.undo_error);
+    exit["userMs"] = number(ms(event->usage.ru_utime));
+    exit["systemMs"] = number(ms(event->usage.ru_stime));
+    exit["maxRss"] = number(static_cast<double>(event->usage.ru_maxrss) * 1024);
+    exit["counters"] = Napi::String::New(env, text.data(), text.size());
+    callback.Call({number(m.id), number(m.pid), env.Undefined(), exit});
+  }
+
+  Napi::ThreadSafeFunction tsfn_;
+};
+
+std::atomic<uint32_t> last_id{0};
+
+JsListener* listener_of(Napi::Env env) { return env.GetInstanceData<JsListener>(); }
+
+// The cleanup hook deletes it, before the environment's last threadsafe function is gone.
+void keep(Napi::Env, JsListener*) {}
+
+// listen(callback): once per environment.
+void listen(const Napi::CallbackInfo& info) {
+  auto* listener = new JsListener(info.Env(), info[0].As<Napi::Function>());
+  info.Env().SetInstanceData<JsListener, keep>(listener);
+  info.Env().AddCleanupHook(
+      [](JsListener* going) {
+        forget(going);
+        going->release();
+        delete going;
+      },
+      listener);
+}
+
+// spawn(request, size, fds): fds below zero are borrowed and stand for ~fd. Returns the id.
+Napi::Value spawn_request(const Napi::CallbackInfo& info) {
+  Napi::ArrayBuffer request = info[0].As<Napi::ArrayBuffer>();
+  const Napi::Array numbers = info[2].As<Napi::Array>();
+  std::vector<Attached> fds(numbers.Length());
+  for (uint32_t i = 0; i < fds.size(); ++i) {
+    const int fd = numbers.Get(i).As<Napi::Number>().Int32Value();
+    fds[i] = fd < 0 ? Attached{~fd, false} : Attached{fd, true};
+  }
+  auto* bytes = static_cast<uint8_t*>(request.Data());
+  const uint32_t id = ++last_id;
+  reinterpret_cast<Header*>(bytes)->id = id;
+  spawn(listener_of(info.Env()), bytes, info[1].As<Napi::Number>().Uint32Value(), std::move(fds));
+  return Napi::Number::New(info.Env(), id);
+}
+
+void signal_container(const Napi::CallbackInfo& info) {
+  signal(info[0].As<Napi::Number>().Uint32Value(), info[1].As<Napi::Number>().Int32Value());
+}
+
+// pipe(): [read end, write end], or [-errno].
+Napi::Value make_pipe(const Napi::CallbackInfo& info) {
+  int ends[2];
+  Napi::Array ret = Napi::Array::New(info.Env());
+  if (pipe2(ends, O_CLOEXEC) < 0) {
+    ret[0u] = Napi::Number::New(info.Env(), -errno);
+    return ret;
+  }
+  ret[0u] = Napi::Number::New(info.Env(), ends[0]);
+  ret[1u] = Napi::Number::New(info.Env(), ends[1]);
+  return ret;
+}
+
+void close_fd(const Napi::CallbackInfo& info) { close(info[0].As<Napi::Number>().Int32Value()); }
+
+void ref(const Napi::CallbackInfo& info) { listener_of(info.Env())->ref(info.Env()); }
+void unref(const Napi::CallbackInfo& info) { listener_of(info.Env())->unref(info.Env()); }
+
+Napi::Value launcher_pid_value(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), launcher_pid()); }
+
+// apply(section, fds): the ops of the section's first list, on this thread. Returns 0 or the errno of the first that
+// fails. `fds` become the slots 0, 1, … and stay the caller's.
+Napi::Value apply_ops(const Napi::CallbackInfo& info) {
+  const auto* section = static_cast<const Section*>(info[0].As<Napi::ArrayBuffer>().Data());
+  const Napi::Array fds = info[1].As<Napi::Array>();
+  int slots[kSlots];
+  for (uint32_t i = 0; i < kSlots; ++i) slots[i] = i < fds.Length() ? fds.Get(i).As<Napi::Number>().Int32Value() : -1;
+  State state;
+  state.base = section->base();
+  state.slots = slots;
+  int error = 0;
+  for (uint32_t i = 0; i < section->counts[0] && !error; ++i) error = perform(section->ops()[i], state);
+  return Napi::Number::New(info.Env(), error);
+}
+
+// Moves many processes in one tight loop: the first write waits for an RCU grace period, the next ones find the kernel's
+// cgroup_threadgroup_rwsem still in writer mode and take some 3 µs each.
+class WriteProcs final : public Napi::AsyncWorker {
+ public:
+  WriteProcs(Napi::Env env, int fd, const int32_t* pids, size_t count)
+      : AsyncWorker(env, "spawn-contained.writeProcs"),
+        deferred_(Napi::Promise::Deferred::New(env)),
+        fd_(fcntl(fd, F_DUPFD_CLOEXEC, 0)),
+        pids_(pids, pids + count),
+        errors_(count) {}
+  Napi::Promise promise() const { return deferred_.Promise(); }
+
+  void Execute() override {
+    for (size_t i = 0; i < pids_.size(); ++i) {
+      char text[16];
+      snprintf(text, sizeof text, "%d", pids_[i]);
+      errors_[i] = write_at(fd_.get(), "cgroup.procs", text);
+    }
+  }
+  void OnOK() override {
+    Napi::Int32Array ret = Napi::Int32Array::New(Env(), errors_.size());
+    if (!errors_.empty()) memcpy(ret.Data(), errors_.data(), errors_.size() * sizeof(int32_t));
+    deferred_.Resolve(ret);
+  }
+
+ private:
+  Napi::Promise::Deferred deferred_;
+  sys::Fd fd_;
+  std::vector<int32_t> pids_, errors_;
+};
+
+Napi::Value write_procs(const Napi::CallbackInfo& info) {
+  Napi::Int32Array pids = info[1].As<Napi::Int32Array>();
+  auto* worker = new WriteProcs(info.Env(), info[0].As<Napi::Number>().Int32Value(), pids.Data(), pids.ElementLength());
+  worker->Queue();
+  return worker->promise();
+}
+
+// opcodes(): what program.hpp calls them, for the test that compares it with lib/program/ops.ts.
+Napi::Value opcodes(const Napi::CallbackInfo& info) {
+  Napi::Object ret = Napi::Object::New(info.Env());
+#define X(name, number) ret[#name] = Napi::Number::New(info.Env(), number);
+  CONTAINED_OPS(X)
+#undef X
+  return ret;
+}
+
+Napi::Object init(Napi::Env env, Napi::Object exports) {
+  exports["listen"] = Napi::Function::New(env, listen);
+  exports["spawn"] = Napi::Function::New(env, spawn_request);
+  exports["signal"] = Napi::Function::New(env, signal_container);
+  exports["pipe"] = Napi::Function::New(env, make_pipe);
+  exports["close"] = Napi::Function::New(env, close_fd);
+  exports["ref"] = Napi::Function::New(env, ref);
+  exports["unref"] = Napi::Function::New(env, unref);
+  exports["launcherPid"] = Napi::Function::New(env, launcher_pid_value);
+  exports["apply"] = Napi::Function::New(env, apply_ops);
+  exports["writeProcs"] = Napi::Function::New(env, write_procs);
+  exports["opcodes"] = Napi::Function::New(env, opcodes);
+  return exports;
+}
+
+}  // namespace
+
+NODE_API_MODULE(spawn_contained, init)
+
+}  // namespace contained

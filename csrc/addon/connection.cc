@@ -1,0 +1,335 @@
+// Theory of operation. Requests are sent by whoever makes them, at once, on the calling thread (3 µs); what does not
+// fit into the socket is queued for the connection's thread. That thread is started with the first request and lives as
+// long as the process: it starts the launcher, hears what it reports, reaps the contained processes (they are its
+// children), and starts another launcher when one is killed. One mutex guards it all and is never held over a call
+// that can block.
+#include "connection.hpp"
+
+#include "start.hpp"
+
+#include <deque>
+#include <mutex>
+#include <signal.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <thread>
+#include <unordered_map>
+
+namespace contained {
+
+namespace {
+
+struct Packet {
+  uint32_t id;
+  std::vector<uint8_t> bytes;
+  std::vector<Attached> fds;
+};
+
+struct Record {
+  Listener* listener;
+  std::vector<uint8_t> undo;  // its section of the request, for another launcher
+  uint32_t host_ops;
+  bool sent = false, ready = false, lost = false, killed = false;
+  pid_t pid = 0, helper = 0;
+};
+
+std::mutex mutex;
+std::unordered_map<uint32_t, Record> records;
+std::deque<Packet> queue;
+Started launcher;
+bool running = false;  // the thread
+int wake_fd = -1;
+
+void close_owned(std::vector<Attached>& fds) {
+  for (const Attached& fd : fds)
+    if (fd.owned) close(fd.fd);
+  fds.clear();
+}
+
+int send_packet(const uint8_t* bytes, size_t size, const std::vector<Attached>& fds) {
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * kAttached)];
+  iovec part{const_cast<uint8_t*>(bytes), size};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  if (!fds.empty()) {
+    message.msg_control = control;
+    message.msg_controllen = CMSG_SPACE(sizeof(int) * fds.size());
+    cmsghdr* header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof(int) * fds.size());
+    int* const numbers = reinterpret_cast<int*>(CMSG_DATA(header));
+    for (size_t i = 0; i < fds.size(); ++i) numbers[i] = fds[i].fd;
+  }
+  return sys::check(sendmsg(launcher.socket.get(), &message, MSG_DONTWAIT | MSG_NOSIGNAL));
+}
+
+// 0: gone. Else it must wait: the socket is full, too many fds are in flight (ETOOMANYREFS), or the launcher has died
+// and its end will be noticed by the thread.
+int try_send(const uint8_t* bytes, size_t size, const std::vector<Attached>& fds) {
+  if (!launcher.socket) return EAGAIN;
+  return send_packet(bytes, size, fds);
+}
+
+void wake() {
+  const uint64_t one = 1;
+  (void)!write(wake_fd, &one, sizeof one);
+}
+
+// The caller may close a borrowed fd as soon as we return.
+void enqueue(uint32_t id, const uint8_t* bytes, size_t size, std::vector<Attached> fds) {
+  for (Attached& fd : fds) {
+    if (fd.owned) continue;
+    fd = {fcntl(fd.fd, F_DUPFD_CLOEXEC, 0), true};
+  }
+  queue.push_back({id, {bytes, bytes + size}, std::move(fds)});
+  wake();
+}
+
+void submit(uint32_t id, const uint8_t* bytes, size_t size, std::vector<Attached> fds) {
+  if (!queue.empty() || try_send(bytes, size, fds) != 0) return enqueue(id, bytes, size, std::move(fds));
+  close_owned(fds);
+  if (const auto found = records.find(id); found != records.end()) found->second.sent = true;
+}
+
+void flush() {
+  while (!queue.empty()) {
+    Packet& packet = queue.front();
+    if (try_send(packet.bytes.data(), packet.bytes.size(), packet.fds) != 0) return;
+    close_owned(packet.fds);
+    if (const auto found = records.find(packet.id); found != records.end()) found->second.sent = true;
+    queue.pop_front();
+  }
+}
+
+Header plain_header(Request request, uint32_t id) {
+  Header header{};
+  header.request = request;
+  header.id = id;
+  header.cgroup_slot = -1;
+  return header;
+}
+
+void send_signal(uint32_t id, int number) {
+  Header header = plain_header(Request::kSignal, id);
+  header.signal = number;
+  submit(0, reinterpret_cast<const uint8_t*>(&header), sizeof header, {});
+}
+
+void reap(pid_t pid, int* status, rusage* usage) {
+  if (pid <= 0) return;
+  siginfo_t info{};
+  // -1 when somebody else's waitpid(-1), or an ignored SIGCHLD, has taken the status.
+  if (syscall(SYS_waitid, P_PID, pid, &info, WEXITED | __WALL, usage) < 0) return;
+  *status = info.si_code == CLD_EXITED ? info.si_status << 8 : info.si_status & 0x7f;
+}
+
+void deliver(Record& record, Event* event) {
+  if (record.listener) record.listener->hear(event);
+  else delete event;
+}
+
+void on_message(const char* bytes, size_t size) {
+  auto* event = new Event;
+  memcpy(&event->message, bytes, sizeof event->message);
+  const Message& message = event->message;
+  event->text.assign(bytes + sizeof message, bytes + size);
+
+  const std::lock_guard<std::mutex> lock(mutex);
+  const auto found = records.find(message.id);
+  if (found == records.end()) return delete event;
+  Record& record = found->second;
+  if (message.report == Report::kReady) {
+    record.ready = true;
+    record.pid = message.pid;
+    record.helper = message.helper;
+    return deliver(record, event);
+  }
+  int ignored;
+  reap(message.helper ? message.helper : record.helper, &ignored, nullptr);
+  reap(message.pid, &event->wait_status, &event->usage);
+  event->lost = record.lost;
+  deliver(record, event);
+  records.erase(found);
+}
+
+// The successor of a killed launcher: what ran goes on running and is watched; what was being started is killed, since
+// nobody knows how far it came, and its failure is reported when it is gone. What was still queued is simply sent.
+void hand_over(Ledger* ledger) {
+  std::deque<Packet> waiting;
+  waiting.swap(queue);
+  for (auto& [id, record] : records) {
+    if (!record.sent) continue;
+    Header header = plain_header(Request::kAdopt, id);
+    header.done = record.host_ops;
+    if (!record.ready) {
+      const Ledger::Entry& entry = ledger->entries[id % kLedger];
+      const bool known = entry.id == id;
+      record.lost = true;
+      record.pid = known ? entry.pid : 0;
+      record.helper = known ? entry.helper : 0;
+      header.done = known ? entry.done : 0;
+    }
+    header.pid = record.pid;
+    const auto* start = reinterpret_cast<const uint8_t*>(&header);
+    std::vector<uint8_t> bytes(start, start + sizeof header);
+    bytes.insert(bytes.end(), record.undo.begin(), record.undo.end());
+    submit(id, bytes.data(), bytes.size(), {});
+    // The pid is still its own: nobody but this thread reaps it.
+    if (record.pid && record.lost) kill(record.pid, SIGKILL);
+    if (record.helper && record.lost) kill(record.helper, SIGKILL);
+    if (record.killed) send_signal(id, SIGKILL);
+  }
+  for (Packet& packet : waiting) queue.push_back(std::move(packet));
+}
+
+// Nothing can be started: everything that waits fails with the reason.
+void fail_all(int error) {
+  for (Packet& packet : queue) close_owned(packet.fds);
+  queue.clear();
+  for (auto& [id, record] : records) {
+    auto* event = new Event;
+    event->message = {};
+    event->message.report = Report::kExited;
+    event->message.id = id;
+    event->message.list = kClone;
+    event->message.error = error;
+    event->message.status = -1;
+    deliver(record, event);
+  }
+  records.clear();
+}
+
+void restart(int epoll_fd) {
+  Started old;
+  {
+    const std::lock_guard<std::mutex> lock(mutex);
+    old = std::move(launcher);
+    launcher = Started();
+  }
+  int ignored;
+  reap(old.pid, &ignored, nullptr);
+  Started fresh = start_launcher();  // meanwhile requests are queued
+
+  const std::lock_guard<std::mutex> lock(mutex);
+  launcher = std::move(fresh);
+  if (launcher.socket) {
+    epoll_event event{};
+    event.events = EPOLLIN;
+    event.data.fd = launcher.socket.get();
+    epoll_ctl(epoll_fd, EPOLL_CTL_ADD, launcher.socket.get(), &event);
+    if (old.ledger) hand_over(old.ledger);
+  } else {
+    fail_all(launcher.error);
+  }
+  if (old.ledger) munmap(old.ledger, sizeof(Ledger));
+}
+
+// Everything the launcher has said so far; false when it is dead.
+bool hear_all() {
+  alignas(8) static char packet[sizeof(Message) + kText];
+  for (;;) {
+    const ssize_t n = recv(launcher.socket.get(), packet, sizeof packet, MSG_DONTWAIT);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return errno == EAGAIN;
+    if (n == 0) return false;
+    if (static_cast<size_t>(n) >= sizeof(Message)) on_message(packet, static_cast<size_t>(n));
+  }
+}
+
+[[noreturn]] void listen() {
+  const int epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+  epoll_event wake_event{};
+  wake_event.events = EPOLLIN;
+  wake_event.data.fd = wake_fd;
+  epoll_ctl(epoll_fd, EPOLL_CTL_ADD, wake_fd, &wake_event);
+  restart(epoll_fd);
+  for (;;) {
+    {
+      const std::lock_guard<std::mutex> lock(mutex);
+      flush();
+    }
+    // What the launcher reports tells that it has also read. A watch for room in the socket would wake this thread
+    // for every request, and ETOOMANYREFS has no event of its own; so a queue that does not move is looked at again.
+    epoll_event event;
+    mutex.lock();
+    const int patience = queue.empty() ? -1 : 10;
+    mutex.unlock();
+    const int n = epoll_wait(epoll_fd, &event, 1, patience);
+    if (n == 1 && event.data.fd == wake_fd) {
+      uint64_t count;
+      (void)!read(wake_fd, &count, sizeof count);
+      if (!launcher.socket) restart(epoll_fd);
+    } else if (n == 1 && !hear_all()) {
+      restart(epoll_fd);
+    }
+  }
+}
+
+// All signals are blocked in it: they are for Node's own threads.
+void ensure_running() {
+  if (running) return;
+  running = true;
+  wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  sigset_t all, old;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &old);
+  std::thread(listen).detach();
+  pthread_sigmask(SIG_SETMASK, &old, nullptr);
+}
+
+// A request that is too large for a packet, as a small one that carries a memfd.
+bool move_to_memfd(const uint8_t* request, size_t size, Header* header, std::vector<Attached>* fds) {
+  sys::Fd memfd(memfd_create("spawn-contained request", MFD_CLOEXEC));
+  if (!memfd || write(memfd.get(), request, size) != static_cast<ssize_t>(size)) return false;
+  memcpy(header, request, sizeof *header);
+  header->flags |= kMemfd;
+  fds->push_back({memfd.release(), true});
+  return true;
+}
+
+}  // namespace
+
+void spawn(Listener* listener, const uint8_t* request, size_t size, std::vector<Attached> fds) {
+  const Header& header = *reinterpret_cast<const Header*>(request);
+  const Section& program = *reinterpret_cast<const Section*>(request + sizeof header);
+  const uint8_t* const undo = request + sizeof header + program.size;
+
+  const std::lock_guard<std::mutex> lock(mutex);
+  ensure_running();
+  records.emplace(header.id, Record{listener, {undo, request + size}, program.counts[kHost]});
+  Header small;
+  if (size > kPacket && move_to_memfd(request, size, &small, &fds))
+    return submit(header.id, reinterpret_cast<const uint8_t*>(&small), sizeof small, std::move(fds));
+  submit(header.id, request, size, std::move(fds));
+}
+
+void signal(uint32_t id, int number) {
+  const std::lock_guard<std::mutex> lock(mutex);
+  const auto found = records.find(id);
+  if (found == records.end()) return;
+  if (number == SIGKILL) found->second.killed = true;
+  send_signal(id, number);
+}
+
+void forget(Listener* listener) {
+  const std::lock_guard<std::mutex> lock(mutex);
+  for (auto& [id, record] : records) {
+    if (record.listener != listener) continue;
+    record.listener = nullptr;
+    record.killed = true;
+    send_signal(id, SIGKILL);
+  }
+}
+
+int launcher_pid() {
+  const std::lock_guard<std::mutex> lock(mutex);
+  return launcher.pid;
+}
+
+}  // namespace contained

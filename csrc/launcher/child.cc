@@ -1,0 +1,121 @@
+// What runs between clone3 and execve: the lists `join` and `child`, then the command. This process is a copy of the
+// launcher, which is single-threaded, so no lock can be held; still nothing here allocates, so that a memory limit
+// that is already in force is not charged for it, and nothing returns.
+#include "child.hpp"
+
+#include "../ops/sys.hpp"
+
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <time.h>
+
+namespace contained {
+
+void send_note(int channel, const Note& note) { (void)!send(channel, &note, sizeof note, MSG_NOSIGNAL); }
+
+void give_up(const Launch& launch, uint32_t list, uint32_t index, int error) {
+  send_note(launch.state.channel, {Note::kFailed, list, index, error});
+  _exit(127);
+}
+
+static uint64_t now() {
+  timespec time;
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return static_cast<uint64_t>(time.tv_sec) * 1000000000 + static_cast<uint64_t>(time.tv_nsec);
+}
+
+int step(Launch& launch, uint32_t list, uint32_t index, int (*act)(const Op&, Launch&)) {
+  const Header& header = *launch.header;
+  if (header.fault_errno && header.fault_list == list && header.fault_index == index)
+    return static_cast<int>(header.fault_errno);
+  const uint32_t at = list_start(*launch.program, list) + index;
+  const Op& op = launch.program->ops()[at];
+  const uint64_t start = launch.times ? now() : 0;
+  const int error = act(op, launch);
+  if (launch.times) launch.times[at] = static_cast<uint32_t>(now() - start);
+  return error == op.forgiven ? 0 : error;
+}
+
+static void send_times(const Launch& launch) {
+  Note note{Note::kTimes, 0, 0, 0};
+  iovec parts[] = {{&note, sizeof note}, {launch.times, list_start(*launch.program, kLists) * sizeof(uint32_t)}};
+  msghdr message{};
+  message.msg_iov = parts;
+  message.msg_iovlen = 2;
+  (void)!sendmsg(launch.state.channel, &message, MSG_NOSIGNAL);
+}
+
+// execvp(3), in the root we are in by now, and with the container's PATH.
+static int execute(const Op& op, Launch& launch) {
+  const char* file = launch.state.text(op.strings[0]);
+  const char* path = launch.state.text(op.strings[1]);
+  if (launch.times) send_times(launch);
+  if (strchr(file, '/')) {
+    execve(file, launch.argv, launch.envp);
+    return errno;
+  }
+  int error = ENOENT;
+  for (const char* at = path; at; at = strchr(at, ':') ? strchr(at, ':') + 1 : nullptr) {
+    char name[PATH_MAX];
+    const int length = static_cast<int>(strcspn(at, ":"));
+    if (snprintf(name, sizeof name, "%.*s/%s", length, at, file) >= static_cast<int>(sizeof name)) continue;
+    execve(name, launch.argv, launch.envp);
+    if (errno == EACCES) error = EACCES;
+    else if (errno != ENOENT && errno != ENOTDIR) return errno;
+  }
+  return error;
+}
+
+static int act_in_child(const Op& op, Launch& launch) {
+  switch (op.code) {
+    case Code::init:
+      return become_init(launch);
+    case Code::exec:
+      return execute(op, launch);
+    default:
+      return apply(op, launch.state);
+  }
+}
+
+static void run(Launch& launch, uint32_t list) {
+  for (uint32_t i = 0; i < launch.program->counts[list]; ++i)
+    if (const int error = step(launch, list, i, act_in_child)) give_up(launch, list, i, error);
+}
+
+void run_child(Launch& launch) {
+  run(launch, kChild);
+  _exit(127);  // a program without `exec`
+}
+
+// setns(2) and unshare(2) of a pid or time namespace, and of a user namespace for what is created after it, take
+// effect in a child only. CLONE_PARENT makes that child Node's, not ours.
+void run_intermediate(Launch& launch) {
+  run(launch, kJoin);
+  const sys::CloneResult made = sys::clone_sibling(launch.header->clone_flags, -1);
+  if (made.pid == 0) run_child(launch);
+  if (made.pid < 0) give_up(launch, kClone, 0, errno);
+
+  Note note{Note::kChild, 0, 0, made.pid};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  iovec part{&note, sizeof note};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof control;
+  cmsghdr* header = CMSG_FIRSTHDR(&message);
+  header->cmsg_level = SOL_SOCKET;
+  header->cmsg_type = SCM_RIGHTS;
+  header->cmsg_len = CMSG_LEN(sizeof(int));
+  memcpy(CMSG_DATA(header), &made.pidfd, sizeof(int));
+  if (sendmsg(launch.state.channel, &message, MSG_NOSIGNAL) < 0) {
+    sys::pidfd_send_signal(made.pidfd, SIGKILL);
+    _exit(127);
+  }
+  _exit(0);
+}
+
+}  // namespace contained

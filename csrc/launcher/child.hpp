@@ -1,0 +1,38 @@
+// The processes that a launch makes, between clone3 and execve.
+#pragma once
+
+#include "../ops/ops.hpp"
+
+namespace contained {
+
+// One launch, as its processes see it. Filled in before the clone: nothing after it may allocate.
+struct Launch {
+  const Header* header = nullptr;
+  const Section* program = nullptr;
+  State state;
+  char* const* argv = nullptr;
+  char* const* envp = nullptr;
+  uint32_t* times = nullptr;  // nanoseconds per op of host, join, child, release; null: not traced
+};
+
+// Where the ops of a list start, counted over all lists of the section.
+inline uint32_t list_start(const Section& section, uint32_t list) {
+  uint32_t start = 0;
+  for (uint32_t i = 0; i < list; ++i) start += section.counts[i];
+  return start;
+}
+
+// Does one op as the header and the trace want it.
+int step(Launch& launch, uint32_t list, uint32_t index, int (*act)(const Op&, Launch&));
+
+// The body of a freshly cloned process: enters namespaces and clones once more, or becomes the command.
+[[noreturn]] void run_intermediate(Launch& launch);
+[[noreturn]] void run_child(Launch& launch);
+
+// init.cc. In pid 1: forwards signals, reaps, exits as the command did, and never returns. In the command: returns 0.
+int become_init(Launch& launch);
+
+[[noreturn]] void give_up(const Launch& launch, uint32_t list, uint32_t index, int error);
+void send_note(int channel, const Note& note);
+
+}  // namespace contained

@@ -1,0 +1,79 @@
+// One container as the launcher knows it, from the request to the last rmdir.
+#pragma once
+
+#include "child.hpp"
+#include "../ops/sys.hpp"
+
+namespace contained {
+
+// A byte string that grows; what the `read` ops and the trace leave for Node.
+struct Text {
+  char* bytes = nullptr;
+  uint32_t size = 0;
+  ~Text();
+  void append(const void* data, uint32_t length);
+};
+
+class Container {
+ public:
+  Container(const Header& header, const Section& undo);
+  ~Container();
+
+  void spawn(const Header& header, const Section& program, const int* attached, int count);
+  void adopt(pid_t pid, uint32_t done);
+  void signal(int number);
+  void kill();           // SIGKILL, because Node is gone
+  void on_channel();     // a note, or the end of the channel
+  void on_exit();        // the pidfd is readable
+  bool undo_on(uint64_t now);  // goes on undoing; true when finished and reported, so that it can be deleted
+
+  uint32_t id() const { return id_; }
+  int pidfd() const { return pidfd_.get(); }
+  uint64_t retry_at() const { return retry_at_; }
+  bool undoing() const { return undoing_; }
+
+  Container* next = nullptr;  // in its hash chain
+
+ private:
+  void fail(uint32_t list, uint32_t index, int error);
+  void launch(const Header& header, const Section& program, State& state);
+  bool run_list(Launch& launch, uint32_t list);
+  void clone(Launch& launch);
+  void release(Launch& launch, bool last);
+  void take_child(pid_t pid, int pidfd);
+  void handle(const Note& note, const char* rest, uint32_t rest_size, int pidfd);
+  bool died_in_setup() const;
+  bool handles(int number) const;
+  void report_ready();
+  void report_exited();
+  void send(Report report, const Text* text);
+  void kill_members();
+  int undo(const Op& op);
+
+  uint32_t id_;
+  pid_t pid_ = 0, helper_ = 0;
+  sys::Fd pidfd_, channel_;
+  Section* undo_;
+  uint32_t undo_index_ = 0;
+  uint32_t done_ = 0;          // host ops done
+  uint64_t retry_at_ = 0;      // when undoing goes on, in milliseconds; 0: now
+  uint32_t retries_ = 0;
+  bool undoing_ = false, ready_ = false, has_init_ = false, pid_namespace_ = false, failed_ = false;
+  uint32_t failed_list_ = 0, failed_index_ = 0;
+  int32_t error_ = 0, undo_error_ = 0, status_ = -1, signal_ = 0;
+  uint32_t undo_failed_ = 0;
+  uint32_t* times_ = nullptr;
+  uint32_t times_size_ = 0;
+  Text counters_;
+};
+
+// launcher.cc
+Container* find(uint32_t id);
+void watch(int fd, Container* container, bool channel);
+void tell_node(const Message& message, const Text* text);
+Ledger::Entry& ledger(uint32_t id);
+void close_own_fds();  // in a freshly cloned process: what only the launcher may hold
+uint64_t milliseconds();
+extern const char kName[];
+
+}  // namespace contained

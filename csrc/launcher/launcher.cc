@@ -1,0 +1,257 @@
+// The launcher: the one process between Node and the containers.
+//
+// Theory of operation. Node forks slowly, and a copy of Node must never enter a container (CVE-2019-5736), so it starts
+// this small program once, from a sealed memfd, and sends it programs (program.hpp) over a socket. For each the launcher
+// does the `host` ops, clones a sibling of itself (CLONE_PARENT: the contained process is Node's child, and Node reaps
+// it), does the `release` ops, and lets it go. It is told of the execve by the end of a channel that only the child
+// holds, and of the exit by a pidfd; then it does the `undo` ops and reports. It is also the janitor: when its socket
+// ends, Node is gone, so it kills every container, undoes everything, and exits. If it is killed itself, Node starts
+// another and hands over the undo lists.
+//
+// One thread, one epoll loop. Nothing in it may block for long: whatever can hang (a mount, a file system) is done by
+// the child.
+#include "container.hpp"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
+
+namespace contained {
+
+const char kName[] = "spawn-contained";  // fills the 15 characters of a process name
+
+namespace {
+
+constexpr int kSocket = 3;  // where the addon puts our end of the socket …
+constexpr int kShared = 4;  // … and the memory of the ledger
+constexpr size_t kBuckets = 256;
+constexpr uintptr_t kChannelTag = 1;
+
+int epoll_fd;
+Ledger* shared;
+Container* buckets[kBuckets];
+uint32_t live;
+bool orphaned;
+alignas(8) char packet[kPacket];
+
+}  // namespace
+
+Ledger::Entry& ledger(uint32_t id) { return shared->entries[id % kLedger]; }
+
+uint64_t milliseconds() {
+  timespec time;
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return static_cast<uint64_t>(time.tv_sec) * 1000 + static_cast<uint64_t>(time.tv_nsec) / 1000000;
+}
+
+Container* find(uint32_t id) {
+  Container* at = buckets[id % kBuckets];
+  while (at && at->id() != id) at = at->next;
+  return at;
+}
+
+void watch(int fd, Container* container, bool channel) {
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.u64 = reinterpret_cast<uintptr_t>(container) | (channel ? kChannelTag : 0);
+  epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event);
+}
+
+// A child that is still in setup must not keep Node from seeing the end of our socket.
+void close_own_fds() {
+  close(kSocket);
+  close(epoll_fd);
+}
+
+void tell_node(const Message& message, const Text* text) {
+  if (orphaned) return;
+  iovec parts[] = {{const_cast<Message*>(&message), sizeof message}, {text->bytes, text->size}};
+  msghdr packet{};
+  packet.msg_iov = parts;
+  packet.msg_iovlen = 2;
+  while (sendmsg(kSocket, &packet, MSG_NOSIGNAL) < 0 && errno == EINTR) {
+  }
+}
+
+namespace {
+
+void add(Container* container) {
+  Container*& bucket = buckets[container->id() % kBuckets];
+  container->next = bucket;
+  bucket = container;
+  ++live;
+}
+
+void remove(Container* container) {
+  Container** at = &buckets[container->id() % kBuckets];
+  while (*at != container) at = &(*at)->next;
+  *at = container->next;
+  --live;
+  delete container;
+}
+
+template <typename F>
+void for_each(F act) {
+  for (Container* bucket : buckets)
+    for (Container *at = bucket, *next; at; at = next) {
+      next = at->next;
+      act(at);
+    }
+}
+
+void obey(const char* message, const int* fds, int count) {
+  const Header& header = *reinterpret_cast<const Header*>(message);
+  const Section& first = *reinterpret_cast<const Section*>(message + sizeof header);
+  switch (header.request) {
+    case Request::kSpawn: {
+      const Section& undo = *reinterpret_cast<const Section*>(first.base() + first.size);
+      Container* container = new Container(header, undo);
+      add(container);
+      return container->spawn(header, first, fds, count);
+    }
+    case Request::kAdopt: {
+      Container* container = new Container(header, first);
+      add(container);
+      return container->adopt(header.pid, header.done);
+    }
+    case Request::kSignal:
+      if (Container* container = find(header.id)) container->signal(header.signal);
+      return;
+  }
+}
+
+// A request that did not fit into a packet is read from its memfd.
+void obey_memfd(int* fds, int count) {
+  const sys::Fd memfd(fds[count - 1]);
+  struct stat found;
+  if (fstat(memfd.get(), &found) < 0) return;
+  const size_t size = static_cast<size_t>(found.st_size);
+  void* message = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, memfd.get(), 0);
+  if (message == MAP_FAILED) abort();
+  obey(static_cast<const char*>(message), fds, count - 1);
+  munmap(message, size);
+}
+
+// One request; false when Node is gone.
+bool receive() {
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * kAttached)];
+  iovec part{packet, sizeof packet};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof control;
+  const ssize_t n = recvmsg(kSocket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  if (n < 0) return errno == EAGAIN || errno == EINTR;
+  if (n == 0) return false;
+
+  int fds[kAttached], count = 0;
+  if (const cmsghdr* header = CMSG_FIRSTHDR(&message)) {
+    count = static_cast<int>((header->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+    memcpy(fds, CMSG_DATA(header), static_cast<size_t>(count) * sizeof(int));
+  }
+  if (static_cast<size_t>(n) < sizeof(Header)) return true;
+  if (reinterpret_cast<const Header*>(packet)->flags & kMemfd) obey_memfd(fds, count);
+  else obey(packet, fds, count);
+  return true;
+}
+
+void lose_node() {
+  orphaned = true;
+  close(kSocket);
+  for_each([](Container* container) { container->kill(); });
+}
+
+// Undoes what can be undone now; returns how long to sleep for the rest.
+int undo_all() {
+  const uint64_t now = milliseconds();
+  int wait = -1;
+  for_each([&](Container* container) {
+    if (!container->undoing()) return;
+    if (container->retry_at() <= now && container->undo_on(now)) return remove(container);
+    const int left = static_cast<int>(container->retry_at() > now ? container->retry_at() - now : 0);
+    if (wait < 0 || left < wait) wait = left;
+  });
+  return wait;
+}
+
+// What we inherited from Node and would hand on: its signals, its limits, its streams and its place in the world.
+void settle() {
+  const uint64_t all = ~uint64_t{0};
+  syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, nullptr, sizeof all);
+  for (int signal = 1; signal <= 64; ++signal) {
+    struct {
+      void* handler;
+      unsigned long flags;
+      void* restorer;
+      uint64_t mask;
+    } const reset{};
+    syscall(SYS_rt_sigaction, signal, &reset, nullptr, sizeof(uint64_t));
+  }
+  rlimit files;
+  if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+    files.rlim_cur = files.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &files);
+  }
+  sys::close_range(kShared + 1, ~0U, 0);
+  fcntl(kSocket, F_SETFD, FD_CLOEXEC);
+  fcntl(kShared, F_SETFD, FD_CLOEXEC);
+  const int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+  for (int fd = 0; fd < 3; ++fd) {
+    if (null < 0) close(fd);
+    else dup3(null, fd, O_CLOEXEC);
+  }
+  if (null > 2) close(null);
+  (void)!chdir("/");
+  setsid();
+  prctl(PR_SET_NAME, kName, 0, 0, 0);
+  prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+}
+
+int run() {
+  settle();
+  void* const memory = mmap(nullptr, sizeof(Ledger), PROT_READ | PROT_WRITE, MAP_SHARED, kShared, 0);
+  epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+  if (memory == MAP_FAILED || epoll_fd < 0) return 1;
+  madvise(memory, sizeof(Ledger), MADV_DONTFORK);
+  shared = static_cast<Ledger*>(memory);
+  close(kShared);
+  epoll_event socket_event{};
+  socket_event.events = EPOLLIN | EPOLLRDHUP;
+  epoll_ctl(epoll_fd, EPOLL_CTL_ADD, kSocket, &socket_event);
+
+  for (int wait = -1; !(orphaned && live == 0); wait = undo_all()) {
+    epoll_event event;
+    if (epoll_wait(epoll_fd, &event, 1, wait) != 1) continue;
+    auto* const container = reinterpret_cast<Container*>(event.data.u64 & ~kChannelTag);
+    if (!container) {
+      // Requests that are still queued when Node dies are not started any more.
+      if ((event.events & (EPOLLHUP | EPOLLRDHUP)) || !receive()) lose_node();
+    } else if (event.data.u64 & kChannelTag) {
+      container->on_channel();
+    } else {
+      container->on_exit();
+    }
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace contained
+
+// libstdc++'s would bring its exceptions along, ten times the size of the rest.
+void* operator new(size_t size) {
+  void* const memory = malloc(size);
+  if (!memory) abort();
+  return memory;
+}
+void operator delete(void* memory) noexcept { free(memory); }
+void operator delete(void* memory, size_t) noexcept { free(memory); }
+
+int main() { return contained::run(); }
