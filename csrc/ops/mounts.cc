@@ -15,9 +15,15 @@ using sys::open_in_root;
 
 // Creates what is missing of `path`, component by component, each parent held by fd: an image or another container
 // that exchanges a directory for a symlink meanwhile cannot lead us out of the root (CVE-2021-30465, CVE-2024-45310).
-int ensure(int root, const char* path, bool directory) {
+int ensure(int root, const char* path, int kind, int like) {
   if (const Fd found(open_in_root(root, path, O_PATH)); found) return 0;
   if (errno != ENOENT) return errno;
+  bool directory = kind == kDirectory;
+  if (kind == kLike) {
+    struct stat found;
+    if (fstat(like, &found) < 0) return errno;
+    directory = S_ISDIR(found.st_mode);
+  }
 
   char prefix[PATH_MAX];
   const size_t length = strlen(path);
@@ -53,8 +59,8 @@ int ensure(int root, const char* path, bool directory) {
 }
 
 // `options`: `count` pairs of strings, key and value; an empty value is a flag.
-static int configure(int fs, const char* options, unsigned count) {
-  for (unsigned i = 0; i < count; ++i) {
+static int configure(int fs, const char* options, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) {
     const char* key = options;
     const char* value = key + strlen(key) + 1;
     options = value + strlen(value) + 1;
@@ -70,7 +76,7 @@ static int create(int fs, unsigned attributes) {
   return sys::fsmount(fs, attributes);
 }
 
-int make_fsmount(const char* type, const char* options, unsigned count, unsigned attributes) {
+int make_fsmount(const char* type, const char* options, int64_t count, unsigned attributes) {
   const Fd fs(sys::fsopen(type));
   if (!fs || configure(fs.get(), options, count) < 0) return -1;
   return create(fs.get(), attributes);
@@ -147,9 +153,11 @@ int make_readonly(int root, const char* path) {
 }
 
 // pivot_root(2), "pivot_root(".", ".")": old and new root are the same place, so no directory for the old one is needed.
-int pivot(int root) {
+// The old root then lies on top of the new one, and on top of it the `stacked` mounts that were made on it.
+int pivot(int root, int64_t stacked) {
   if (fchdir(root) < 0 || sys::pivot_root(".", ".") < 0) return errno;
-  if (sys::umount(".", 2 /* MNT_DETACH */) < 0) return errno;
+  for (; stacked >= 0; --stacked)
+    if (sys::umount(".", 2 /* MNT_DETACH */) < 0) return errno;
   return check(chdir("/"));
 }
 

@@ -90,7 +90,7 @@ int apply(const Op& op, State& state) {
     case Code::rmdir:
       return check(unlinkat(AT_FDCWD, text(0), AT_REMOVEDIR));
     case Code::ensure:
-      return ensure(fd(0), text(0), n[1] != 0);
+      return ensure(fd(0), text(0), static_cast<int>(n[1]), fd(2));
     case Code::symlink:
       return check(symlinkat(text(1), fd(0), text(0)));
     case Code::mknod:
@@ -103,7 +103,7 @@ int apply(const Op& op, State& state) {
     case Code::openTree:
       return state.put(n[0], sys::open_tree(fd(1), text(0), static_cast<unsigned>(n[2])));
     case Code::fsmount:
-      return state.put(n[0], make_fsmount(text(0), text(1), static_cast<unsigned>(n[1]), static_cast<unsigned>(n[2])));
+      return state.put(n[0], make_fsmount(text(0), text(1), n[1] / 2, static_cast<unsigned>(n[2])));
     case Code::overlay:
       return state.put(n[0], make_overlay(op, state));
     case Code::mountSetattr: {
@@ -120,7 +120,7 @@ int apply(const Op& op, State& state) {
     case Code::readonly:
       return make_readonly(fd(0), text(0));
     case Code::pivotRoot:
-      return pivot(fd(0));
+      return pivot(fd(0), n[1]);
     case Code::mount:
       return check(sys::mount(text(0), text(1), text(2), static_cast<uint64_t>(n[0]), text(3)));
     case Code::umount:

@@ -1,0 +1,71 @@
+// The two errors of this library.
+import { getSystemErrorName } from 'node:util';
+
+/** An option is wrong. Thrown at once, before anything is touched. */
+export class OptionError extends TypeError {
+  /** As Node's own: `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE` or `ERR_OUT_OF_RANGE`. */
+  readonly code: string;
+  /** Where in the options, as `mounts[2].target`. */
+  readonly path: string;
+  /** What stood there. */
+  readonly value: unknown;
+  /** What should stand there. */
+  readonly expected: string;
+
+  constructor(path: string, value: unknown, expected: string, code = 'ERR_INVALID_ARG_VALUE') {
+    super(`${path}: expected ${expected}, got ${describe(value)}`);
+    this.name = 'OptionError';
+    this.code = code;
+    this.path = path;
+    this.value = value;
+    this.expected = expected;
+  }
+}
+
+function describe(value: unknown): string {
+  if (typeof value === 'string') return JSON.stringify(value.length > 60 ? `${value.slice(0, 60)}…` : value);
+  if (typeof value === 'function') return 'a function';
+  if (Array.isArray(value)) return `an array of ${value.length}`;
+  if (typeof value === 'object' && value !== null) return 'an object';
+  return String(value);
+}
+
+export interface ContainedErrorFields {
+  /** Name of the errno, as `'ENOENT'`. */
+  code: string;
+  /** Negative, as libuv's; 0 when no system call failed. */
+  errno: number;
+  syscall: string | undefined;
+  path: string | undefined;
+  dest: string | undefined;
+  /** The step that failed, in words. */
+  step: string;
+  /** Cause and remedy, where they are known. */
+  hint: string | undefined;
+}
+
+/** A container could not be started, or not be taken away. */
+export class ContainedError extends Error implements ContainedErrorFields {
+  readonly code: string;
+  readonly errno: number;
+  readonly syscall: string | undefined;
+  readonly path: string | undefined;
+  readonly dest: string | undefined;
+  readonly step: string;
+  readonly hint: string | undefined;
+
+  constructor(fields: ContainedErrorFields) {
+    super(`${fields.step}: ${fields.code}${fields.hint ? ` (${fields.hint})` : ''}`);
+    this.name = 'ContainedError';
+    this.code = fields.code;
+    this.errno = fields.errno;
+    this.syscall = fields.syscall;
+    this.path = fields.path;
+    this.dest = fields.dest;
+    this.step = fields.step;
+    this.hint = fields.hint;
+  }
+}
+
+/** `ENOENT` for 2. */
+export const errnoName = (errno: number): string => errno > 0 ? getSystemErrorName(-errno) : 'UNKNOWN';

@@ -1,0 +1,226 @@
+// The handle of a container: a ChildProcess to those who expect one.
+import { EventEmitter } from 'node:events';
+import { constants } from 'node:os';
+import type { Readable, Writable } from 'node:stream';
+import type { Contained, Outcome, Reason, TraceEntry } from '../../types/contained.js';
+import type { StdioEntry } from '../../types/options.js';
+import type { Program } from '../../types/program.js';
+import { ContainedError } from '../errors.js';
+import { launch, setRef, type LaunchListener } from '../launch.js';
+import { native, type NativeExit } from '../native.js';
+import { signalNumber } from '../options/limits.js';
+import { containerId } from '../options/namespaces.js';
+import type { Settings } from '../options/settings.js';
+import type { Fault } from '../program/encode.js';
+import { stepError, stepOf } from '../program/words.js';
+import { Deadline } from './deadline.js';
+import { closeStdio, openStdio, streamOf, type PipeEnd } from './stdio.js';
+import { usageOf } from './usage.js';
+
+const SIGKILL = 9;
+
+const SIGNAL_NAMES = new Map(Object.entries(constants.signals).map(([name, number]) => [number, name as NodeJS.Signals]));
+
+/** A promise with its ends, whose rejection need not be handled by those who listen to `error`. */
+function deferred<T>(): { promise: Promise<T>; resolve: (value: T) => void; reject: (error: unknown) => void } {
+  let resolve!: (value: T) => void;
+  let reject!: (error: unknown) => void;
+  const promise = new Promise<T>((yes, no) => {
+    resolve = yes;
+    reject = no;
+  });
+  promise.catch(() => {});
+  return { promise, resolve, reject };
+}
+
+export class ContainedProcess extends EventEmitter implements Contained, LaunchListener {
+  pid: number | undefined = undefined;
+  exitCode: number | null = null;
+  signalCode: NodeJS.Signals | null = null;
+  killed = false;
+  trace: readonly TraceEntry[] | undefined = undefined;
+  readonly spawnfile: string;
+  readonly spawnargs: readonly string[];
+  readonly ready: Promise<this>;
+  readonly exited: Promise<Outcome>;
+  readonly cgroup: Readonly<Record<string, string>>;
+  readonly #settings: Settings;
+  readonly #program: Program;
+  readonly #started = performance.now();
+  readonly #ready = deferred<this>();
+  readonly #exited = deferred<Outcome>();
+  readonly #deadline: Deadline;
+  #id: number | undefined;
+  #ended = false;
+  #reason: Reason | undefined;
+  #pipes: Map<number, PipeEnd> = new Map();
+  #streams: (Readable | Writable | null)[];
+
+  constructor(settings: Settings, program: Program, entries: readonly Exclude<StdioEntry, null | undefined>[], fault?: Fault) {
+    super();
+    this.#settings = settings;
+    this.#program = program;
+    this.spawnfile = settings.file;
+    this.spawnargs = settings.argv;
+    this.ready = this.#ready.promise;
+    this.exited = this.#exited.promise;
+    this.cgroup = directoriesOf(settings);
+    this.#streams = entries.map(() => null);
+    this.#deadline = new Deadline(settings.life, (reason, signal) => this.#stop(reason, signal));
+    try {
+      if (settings.impossible) throw settings.impossible;
+      const streams = openStdio(entries);
+      try {
+        this.#id = launch(program, streams.fds, this, fault ? { trace: settings.trace, fault } : settings);
+      } catch (error) {
+        closeStdio(streams);
+        throw error;
+      }
+      this.#pipes = streams.ours;
+      // What comes with the options is written whether or not anybody asks for the stream.
+      for (const [i, end] of this.#pipes) if (end.data !== undefined) this.#stream(i);
+      this.#deadline.start();
+    } catch (error) {
+      if (!(error instanceof ContainedError)) throw error;
+      process.nextTick(() => this.#fail(error));
+    }
+  }
+
+  get [containerId](): number | undefined {
+    return this.#id;
+  }
+
+  get stdin(): Writable | null {
+    return this.#stream(0) as Writable | null;
+  }
+
+  get stdout(): Readable | null {
+    return this.#stream(1) as Readable | null;
+  }
+
+  get stderr(): Readable | null {
+    return this.#stream(2) as Readable | null;
+  }
+
+  get stdio(): readonly (Readable | Writable | null)[] {
+    return this.#streams.map((_, i) => this.#stream(i));
+  }
+
+  /** A stream is made when it is first asked for: that is most of what a spawn costs the event loop. */
+  #stream(index: number): Readable | Writable | null {
+    const end = this.#pipes.get(index);
+    if (end) {
+      this.#pipes.delete(index);
+      this.#streams[index] = streamOf(end);
+    }
+    return this.#streams[index] ?? null;
+  }
+
+  kill(signal: NodeJS.Signals | number = this.#settings.life.killSignal): boolean {
+    const number = signalNumber('signal', signal);
+    if (this.#ended || this.#id === undefined) return false;
+    if (number !== 0) this.killed = true;
+    native().signal(this.#id, number);
+    return true;
+  }
+
+  async killAll(): Promise<void> {
+    if (!this.#ended) this.#stop('killed', SIGKILL);
+    await this.exited.then(() => {}, (error: unknown) => {
+      // That it could not start, or has failed before, leaves nothing; that it could not be removed does.
+      if (error instanceof ContainedError && error.syscall === 'rmdir') throw error;
+    });
+  }
+
+  ref(): void {
+    if (this.#id !== undefined) setRef(this.#id, true);
+  }
+
+  unref(): void {
+    if (this.#id !== undefined) setRef(this.#id, false);
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.killAll();
+  }
+
+  #stop(reason: Reason, signal: number): void {
+    this.#reason ??= reason;
+    if (this.#id !== undefined) native().signal(this.#id, signal);
+  }
+
+  onReady(pid: number, trace: Buffer | undefined): void {
+    this.pid = pid;
+    if (trace) this.trace = traceOf(this.#program, trace);
+    this.#ready.resolve(this);
+    this.emit('spawn');
+  }
+
+  onExit(pid: number, exit: NativeExit): void {
+    this.#ended = true;
+    this.#deadline.stop();
+    if (exit.lost) return this.#fail(lostLauncher());
+    if (exit.errno !== 0) return this.#fail(stepError(this.#program, exit.list, exit.index, exit.errno));
+    this.pid ??= pid;
+    this.exitCode = exit.code;
+    const signal = exit.requestedSignal || exit.signal;
+    this.signalCode = exit.signal === 0 ? null : SIGNAL_NAMES.get(signal) ?? null;
+    const usage = usageOf(this.#settings.cgroup?.counters.map(({ name }) => name) ?? [], exit, performance.now() - this.#started);
+    const outcome: Outcome = { reason: this.#reasonOf(exit, usage.oomKills), code: this.exitCode, signal: this.signalCode, usage };
+    if (exit.undoErrno !== 0) this.#exited.reject(stepError(this.#program, 4, exit.undoIndex, exit.undoErrno));
+    else this.#exited.resolve(outcome);
+    this.emit('exit', this.exitCode, this.signalCode);
+    this.#closeWhenRead();
+  }
+
+  /** Only the kernel's own counter makes it `oom`; a command that went on and succeeded was not ended by it. */
+  #reasonOf(exit: NativeExit, oomKills: number | undefined): Reason {
+    if (this.#reason === 'timeout' || this.#reason === 'aborted') return this.#reason;
+    if (oomKills && exit.code !== 0 && this.#reason === undefined) return 'oom';
+    if (exit.signal === 0) return 'exit';
+    return this.#reason ?? (this.killed ? 'killed' : 'signal');
+  }
+
+  /** `close` comes after the last stream has ended; one that nobody reads is emptied, as child_process does. */
+  #closeWhenRead(): void {
+    for (const { fd } of this.#pipes.values()) native().close(fd);
+    this.#pipes.clear();
+    const open = this.#streams.filter((stream): stream is Readable | Writable => stream !== null && !stream.closed);
+    let left = open.length;
+    const done = (): void => void this.emit('close', this.exitCode, this.signalCode);
+    if (left === 0) return void process.nextTick(done);
+    for (const stream of open) {
+      stream.once('close', () => --left === 0 && done());
+      if (stream === this.#streams[0]) stream.destroy();
+      else if ((stream as Readable).readableFlowing === null && (stream as Readable).listenerCount('readable') === 0) (stream as Readable).resume();
+    }
+  }
+
+  #fail(error: ContainedError): void {
+    this.#ended = true;
+    this.#deadline.stop();
+    this.#ready.reject(error);
+    this.#exited.reject(error);
+    // Without a listener for `error` the promises tell it; an uncaught exception would tell those who await them twice.
+    if (this.listenerCount('error') > 0) this.emit('error', error);
+    this.#closeWhenRead();
+  }
+}
+
+function directoriesOf({ cgroup }: Settings): Record<string, string> {
+  return {
+    ...cgroup?.unified ? { unified: cgroup.unified.directory } : {},
+    ...Object.fromEntries(cgroup?.v1.map(({ controller, directory }) => [controller, directory]) ?? []),
+  };
+}
+
+const lostLauncher = (): ContainedError => new ContainedError({
+  code: 'ECONNRESET', errno: -constants.errno.ECONNRESET, syscall: undefined, path: undefined, dest: undefined,
+  step: 'start the container', hint: 'the launcher process was killed meanwhile; another one is there, try again',
+});
+
+function traceOf(program: Program, bytes: Buffer): TraceEntry[] {
+  const lists = ['host', 'join', 'child', 'release'] as const;
+  const steps = lists.flatMap(list => program[list].map(op => ({ list, step: stepOf(op) })));
+  return steps.map((step, i) => ({ ...step, ns: bytes.readUInt32LE(i * 4) }));
+}

@@ -1,0 +1,113 @@
+// The stdio option → descriptors for the command, and streams for the caller.
+import { openSync } from 'node:fs';
+import { Socket } from 'node:net';
+import type { Readable, Writable } from 'node:stream';
+import type { Stdio, StdioEntry } from '../../types/options.js';
+import { ContainedError, errnoName, OptionError } from '../errors.js';
+import { native } from '../native.js';
+
+export interface Streams {
+  /** For `launch`: owned, or ~fd. */
+  fds: number[];
+  /** Indexes that are pipes of ours. */
+  pipes: number[];
+  /** Our ends of the pipes, by index. */
+  ours: Map<number, PipeEnd>;
+}
+
+export interface PipeEnd {
+  fd: number;
+  direction: 'read' | 'write';
+  /** What is to be written before it is ended. */
+  data: Uint8Array | undefined;
+}
+
+const SHORT = ['pipe', 'inherit', 'ignore'] as const;
+
+/** The stdio option as one entry each, checked; nothing is opened yet. */
+export function resolveStdio(stdio: Stdio | undefined): readonly Exclude<StdioEntry, null | undefined>[] {
+  if (stdio === undefined) return ['pipe', 'pipe', 'pipe'];
+  if (typeof stdio === 'string') {
+    if (!SHORT.includes(stdio)) throw new OptionError('stdio', stdio, `one of ${SHORT.join(', ')}`);
+    return [stdio, stdio, stdio];
+  }
+  if (!Array.isArray(stdio)) throw new OptionError('stdio', stdio, 'a string or an array', 'ERR_INVALID_ARG_TYPE');
+  if (stdio.length > 200) throw new OptionError('stdio', stdio, 'up to 200 entries', 'ERR_OUT_OF_RANGE');
+  const entries: (StdioEntry)[] = [...stdio];
+  while (entries.length < 3) entries.push(undefined);
+  return entries.map((entry, i) => check(`stdio[${i}]`, entry ?? (i < 3 ? 'pipe' : 'ignore'), i));
+}
+
+function check(path: string, entry: Exclude<StdioEntry, null | undefined>, index: number): Exclude<StdioEntry, null | undefined> {
+  if (entry instanceof Uint8Array) {
+    if (index === 1 || index === 2) throw new OptionError(path, entry, 'something to write to; a Buffer is for the command to read');
+    return entry;
+  }
+  if (typeof entry === 'number') {
+    if (!Number.isInteger(entry) || entry < 0 || entry >= 2 ** 31) throw new OptionError(path, entry, 'an open descriptor', 'ERR_OUT_OF_RANGE');
+    return entry;
+  }
+  if (typeof entry === 'string' && (SHORT as readonly string[]).includes(entry)) return entry;
+  if (typeof entry === 'object' && entry !== null && fdOf(entry) !== undefined) return entry;
+  throw new OptionError(path, entry, "'pipe', 'inherit', 'ignore', an open descriptor, a Buffer, or a stream that has a descriptor");
+}
+
+function fdOf(stream: object): number | undefined {
+  const { fd, _handle } = stream as { fd?: unknown; _handle?: { fd?: unknown } | null };
+  const found = typeof fd === 'number' ? fd : _handle?.fd;
+  return typeof found === 'number' && found >= 0 ? found : undefined;
+}
+
+let devNull = -1;
+
+function nullDevice(): number {
+  if (devNull < 0) devNull = openSync('/dev/null', 'r+');
+  return devNull;
+}
+
+/** Makes the pipes. On failure nothing stays open. */
+export function openStdio(entries: readonly Exclude<StdioEntry, null | undefined>[]): Streams {
+  const streams: Streams = { fds: [], pipes: [], ours: new Map() };
+  entries.forEach((entry, i) => {
+    if (entry === 'pipe' || entry instanceof Uint8Array) {
+      const ends = native().pipe();
+      if (ends.length === 1) {
+        closeStdio(streams);
+        const code = errnoName(-ends[0]);
+        throw new ContainedError({
+          code, errno: ends[0], syscall: 'pipe2', path: undefined, dest: undefined, step: `make the pipe for stdio[${i}]`,
+          hint: code === 'EMFILE' ? 'too many open files: raise RLIMIT_NOFILE, or start fewer at once' : undefined,
+        });
+      }
+      const [read, write] = ends;
+      const toCommand = i === 0 || entry !== 'pipe';
+      streams.fds.push(toCommand ? read : write);
+      streams.pipes.push(i);
+      streams.ours.set(i, { fd: toCommand ? write : read, direction: toCommand ? 'write' : 'read', data: entry === 'pipe' ? undefined : entry });
+    } else {
+      const fd = entry === 'ignore' ? nullDevice() : entry === 'inherit' ? i : typeof entry === 'number' ? entry : fdOf(entry as object)!;
+      streams.fds.push(~fd);
+    }
+  });
+  return streams;
+}
+
+/** Gives up pipes that were never handed over. */
+export function closeStdio({ fds, ours }: Streams): void {
+  for (const fd of fds) if (fd >= 0) native().close(fd);
+  for (const { fd } of ours.values()) native().close(fd);
+}
+
+/** Our end of a pipe as a stream. */
+export function streamOf({ fd, direction, data }: PipeEnd): Readable | Writable {
+  const socket = new Socket({ fd, readable: direction === 'read', writable: direction === 'write' });
+  if (direction === 'write') {
+    // The command may end, or close its end, without reading everything: as with child_process that is no error of
+    // ours when the data came with the options.
+    if (data !== undefined) {
+      socket.on('error', () => {});
+      socket.end(data);
+    }
+  }
+  return socket;
+}

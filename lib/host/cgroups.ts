@@ -1,0 +1,133 @@
+// Where cgroups can be made on this host: pure v2, pure v1 or hybrid, read from the kernel and never assumed.
+import { accessSync, constants, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { threadId } from 'node:worker_threads';
+import { hostFacts } from './facts.js';
+
+/** Controllers that this library limits or counts with. */
+export type Controller = 'memory' | 'cpu' | 'cpuacct' | 'pids';
+
+export interface CgroupHost {
+  /** Mount point of the v2 hierarchy, and our own group in it. */
+  unified: { mount: string; own: string; controllers: readonly string[] } | undefined;
+  /** The same for each v1 controller. */
+  v1: ReadonlyMap<string, { mount: string; own: string }>;
+}
+
+const unescape = (text: string): string => text.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(parseInt(octal, 8)));
+
+/** /proc/self/cgroup, cgroups(7): our group in the hierarchy of each controller; the key '' is v2. */
+function ownGroups(text: string): Map<string, string> {
+  const groups = new Map<string, string>();
+  for (const line of text.split('\n')) {
+    const match = /^\d+:([^:]*):(.*)$/.exec(line);
+    for (const controller of match?.[1]!.split(',') ?? []) groups.set(controller, match![2]!);
+  }
+  return groups;
+}
+
+/** A mount may show a part of the hierarchy only (a bind, or a cgroup namespace): proc_pid_mountinfo(5), field 4. */
+function below(root: string, group: string): string {
+  if (root === '/' || root.startsWith('/..')) return group;
+  return group === root || group.startsWith(`${root}/`) ? group.slice(root.length) || '/' : '/';
+}
+
+function read(): CgroupHost {
+  const groups = ownGroups(readFileSync('/proc/self/cgroup', 'utf8'));
+  const v1 = new Map<string, { mount: string; own: string }>();
+  let unified: CgroupHost['unified'];
+  for (const line of readFileSync('/proc/self/mountinfo', 'utf8').split('\n')) {
+    const [left, right] = line.split(' - ');
+    if (right === undefined) continue;
+    const [, , , root, mountPoint] = left!.split(' ');
+    const [type, , options] = right.split(' ');
+    const mount = unescape(mountPoint!);
+    if (type === 'cgroup2' && unified === undefined) {
+      const controllers = readText(join(mount, 'cgroup.controllers'))?.trim().split(' ') ?? [];
+      unified = { mount, own: below(unescape(root!), groups.get('') ?? '/'), controllers };
+    } else if (type === 'cgroup') {
+      for (const controller of options!.split(',')) {
+        const own = groups.get(controller);
+        if (own !== undefined && !v1.has(controller)) v1.set(controller, { mount, own: below(unescape(root!), own) });
+      }
+    }
+  }
+  return { unified, v1 };
+}
+
+function readText(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return undefined;
+  }
+}
+
+function writable(directory: string): boolean {
+  try {
+    accessSync(directory, constants.W_OK);
+    accessSync(join(directory, 'cgroup.procs'), constants.W_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+let host: CgroupHost | undefined;
+
+export function cgroupHost(): CgroupHost {
+  host ??= read();
+  return host;
+}
+
+export interface UnifiedParent {
+  directory: string;
+  /** Controllers that must still be enabled for its children. */
+  enable: readonly string[];
+}
+
+const parents = new Map<string, UnifiedParent>();
+
+/**
+ * The v2 group to make ours in: the nearest of our own group and its ancestors that we may write to and that has, or can
+ * be given, the controllers. A group with processes in it cannot (kernel document cgroup-v2, "No Internal Process
+ * Constraint"), but for the root.
+ */
+export function unifiedParent(controllers: readonly string[]): UnifiedParent | undefined {
+  const { unified } = cgroupHost();
+  if (!unified) return undefined;
+  const key = controllers.join();
+  const known = parents.get(key);
+  if (known) return known;
+  for (let group = unified.own; ; group = dirname(group)) {
+    const found = usable(join(unified.mount, group), group === '/', controllers);
+    // What must still be enabled is asked again, until somebody has enabled it.
+    if (found && found.enable.length === 0) parents.set(key, found);
+    if (found || group === '/') return found;
+  }
+}
+
+function usable(directory: string, root: boolean, controllers: readonly string[]): UnifiedParent | undefined {
+  if (!writable(directory)) return undefined;
+  const enabled = (readText(join(directory, 'cgroup.subtree_control')) ?? '').trim().split(' ');
+  const enable = controllers.filter(c => !enabled.includes(c));
+  if (enable.length === 0) return { directory, enable };
+  const available = (readText(join(directory, 'cgroup.controllers')) ?? '').trim().split(' ');
+  const empty = root || readText(join(directory, 'cgroup.procs')) === '';
+  return empty && enable.every(c => available.includes(c)) ? { directory, enable } : undefined;
+}
+
+/** The v1 directory to make ours in, or why there is none. */
+export function v1Parent(controller: string): string | undefined {
+  const found = cgroupHost().v1.get(controller);
+  if (!found) return undefined;
+  const directory = join(found.mount, found.own);
+  return writable(directory) ? directory : undefined;
+}
+
+/** Prefix of the groups that this library names itself; what follows tells the owner. */
+export const GROUP_PREFIX = 'spawn-contained.';
+
+let groups = 0;
+/** A name for a new group that tells whose it is, see `sweep`. Worker threads share the pid but not the counter. */
+export const groupName = (): string => `${GROUP_PREFIX}${hostFacts().owner}.${threadId}.${++groups}`;

@@ -1,0 +1,70 @@
+// What this process is, read once: everything here is about the caller, not about one container.
+import { readFileSync } from 'node:fs';
+import { userInfo } from 'node:os';
+
+export interface IdGrant {
+  first: number;
+  count: number;
+}
+
+export interface HostFacts {
+  uid: number;
+  gid: number;
+  /** Whether the kernel lets us set up containers without a user namespace: CAP_SYS_ADMIN, capabilities(7). */
+  privileged: boolean;
+  /** Who owns what is left behind: this pid and when it started, which no later process shares until the next boot. */
+  owner: string;
+}
+
+const CAP_SYS_ADMIN = 21n;
+
+function effectiveCapabilities(): bigint {
+  const line = /^CapEff:\s*([0-9a-f]+)$/m.exec(readFileSync('/proc/self/status', 'latin1'));
+  return BigInt(`0x${line?.[1] ?? '0'}`);
+}
+
+/** When a process started, in ticks since boot: proc_pid_stat(5), field 22. The name may hold spaces and parentheses. */
+export function startTimeOf(pid: number | 'self'): string | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
+  } catch {
+    return undefined;
+  }
+}
+
+let facts: HostFacts | undefined;
+
+export function hostFacts(): HostFacts {
+  facts ??= {
+    uid: process.getuid!(),
+    gid: process.getgid!(),
+    privileged: (effectiveCapabilities() >> CAP_SYS_ADMIN & 1n) === 1n,
+    owner: `${process.pid}.${startTimeOf('self') ?? '0'}`,
+  };
+  return facts;
+}
+
+/** The caller's ranges in /etc/subuid or /etc/subgid: subuid(5). */
+export function subordinateIds(file: '/etc/subuid' | '/etc/subgid', names: readonly string[]): IdGrant[] {
+  let text: string;
+  try {
+    text = readFileSync(file, 'utf8');
+  } catch {
+    return [];
+  }
+  return text.split('\n').flatMap(line => {
+    const [name, first, count] = line.split(':');
+    return name !== undefined && names.includes(name) && count !== undefined ? [{ first: Number(first), count: Number(count) }] : [];
+  });
+}
+
+/** The names under which the caller may stand in /etc/subuid. */
+export function callerNames(): string[] {
+  const { uid } = hostFacts();
+  try {
+    return [userInfo().username, String(uid)];
+  } catch {
+    return [String(uid)];
+  }
+}

@@ -1,0 +1,78 @@
+// Finds and types the addon; the only file that knows of `.node`.
+import { existsSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+import { ContainedError } from './errors.js';
+
+/** How a container ended, as csrc/addon/addon.cc tells it. */
+export interface NativeExit {
+  code: number | null;
+  /** Number of the signal that ended it, or 0. */
+  signal: number;
+  /** The signal that was asked for when the launcher had to carry out its default action, or 0. */
+  requestedSignal: number;
+  lost: boolean;
+  list: number;
+  index: number;
+  errno: number;
+  undoIndex: number;
+  undoErrno: number;
+  userMs: number;
+  systemMs: number;
+  maxRss: number;
+  /** What the `read` ops read, each followed by NUL. */
+  counters: string;
+}
+
+/** Called twice for a container: when the command runs, and with `exit` when nothing of it is left. */
+export type NativeListener = (id: number, pid: number, trace: Buffer | undefined, exit: NativeExit | undefined) => void;
+
+interface Native {
+  listen(listener: NativeListener): void;
+  /** `fds`: owned, and closed when they are sent; ~fd: borrowed. Returns the container's id. */
+  spawn(request: ArrayBuffer, size: number, fds: readonly number[]): number;
+  signal(id: number, signal: number): void;
+  /** [read end, write end], or [negative errno]. */
+  pipe(): [number, number] | [number];
+  close(fd: number): void;
+  ref(): void;
+  unref(): void;
+  launcherPid(): number;
+  apply(section: ArrayBuffer, fds: readonly number[]): number;
+  writeProcs(fd: number, pids: Int32Array): Promise<Int32Array>;
+  opcodes(): Record<string, number>;
+}
+
+const root = fileURLToPath(new URL('../../', import.meta.url));
+
+/** musl's loader is in the process's own maps, whatever the distribution is called. */
+const libc = (): string => readFileSync('/proc/self/maps', 'latin1').includes('ld-musl-') ? 'musl' : 'glibc';
+
+/** Ready-made first, then what `npm run build` left. Never anywhere else: this code runs as whoever loads it. */
+const candidates = (): string[] => [
+  `${root}prebuilds/linux-${process.arch}/spawn-contained.${libc()}.node`,
+  `${root}build/Release/spawn_contained.node`,
+];
+
+const unavailable = (step: string, hint: string, cause?: unknown): ContainedError => Object.assign(new ContainedError({
+  code: 'ERR_CONTAIN_UNSUPPORTED_PLATFORM', errno: 0, syscall: undefined, path: undefined, dest: undefined, step, hint,
+}), { cause });
+
+function load(): Native {
+  if (process.platform !== 'linux') throw unavailable(`spawn-contained on ${process.platform}`, 'containers need Linux 5.14 or later');
+  const file = candidates().find(existsSync);
+  if (file === undefined) throw unavailable(`find the addon for linux-${process.arch} (${libc()})`, `run \`npm run build\` in ${root}`);
+  try {
+    return createRequire(import.meta.url)(file) as Native;
+  } catch (error) {
+    throw unavailable(`load ${file}`, 'it may be for another system; run `npm run build`', error);
+  }
+}
+
+let loaded: Native | undefined;
+
+/** The addon; loaded at first use, so that importing this package works everywhere. */
+export function native(): Native {
+  loaded ??= load();
+  return loaded;
+}

@@ -1,0 +1,121 @@
+// Options → settings: every default of the library, and every rule that concerns more than one option. Throws
+// OptionError before anything is touched.
+import type { SpawnOptions } from '../../types/options.js';
+import { ContainedError, OptionError } from '../errors.js';
+import { hostFacts } from '../host/facts.js';
+import { unifiedParent, groupName } from '../host/cgroups.js';
+import { resolveCgroup } from './cgroup.js';
+import * as check from './check.js';
+import { resolveIdentity } from './identity.js';
+import { ALL_PROCESSORS, resolveAffinity, resolveCapabilities, resolveRlimits, signalNumber } from './limits.js';
+import { resolveFileSystem } from './mounts.js';
+import { resolveNamespaces, resolveTimeOffsets } from './namespaces.js';
+import type { CgroupSetting, Life, Namespaces, Settings } from './settings.js';
+
+/** Where commands are looked for, and what the command gets as PATH, when `env` has none. */
+const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+
+const MAX_TIMEOUT = 2 ** 31 - 1;
+
+const KEYS = [
+  'ns', 'network', 'rootfs', 'readonly', 'mounts', 'tmpfs', 'maskedPaths', 'readonlyPaths', 'hostname', 'domainname',
+  'timeOffsets', 'cwd', 'env', 'argv0', 'user', 'uidMap', 'gidMap', 'umask', 'rlimits', 'oomScoreAdj', 'nice', 'cpuAffinity',
+  'capabilities', 'noNewPrivileges', 'cgroup', 'stdio', 'init', 'timeout', 'signal', 'killSignal', 'killGrace', 'trace', 'command',
+] as const satisfies readonly (keyof SpawnOptions | 'command')[];
+
+function resolveEnv(value: unknown): string[] {
+  const given = value === 'inherit' ? process.env : check.object('env', value ?? {}, "an object, or 'inherit'");
+  const env: string[] = [];
+  let path = false;
+  for (const name in given) {
+    if (given[name] === undefined) continue;
+    const at = `env.${name}`;
+    if (name === '' || name.includes('=') || name.includes('\0')) throw new OptionError(at, name, 'a name without = and NUL');
+    env.push(`${name}=${check.string(at, given[name])}`);
+    path ||= name === 'PATH';
+  }
+  if (!path) env.push(`PATH=${PATH}`);
+  return env;
+}
+
+function resolveCommand(value: unknown): [string, ...string[]] {
+  const words = typeof value === 'string' ? [value] : check.array('command', value, 'a file, or an array of file and arguments');
+  return [check.nonEmpty('command[0]', words[0], 'a file'), ...words.slice(1).map((word, i) => check.string(`command[${i + 1}]`, word))];
+}
+
+function name(key: 'hostname' | 'domainname', value: unknown, { create }: Namespaces): string | undefined {
+  if (value === undefined) return undefined;
+  if (!create.has('uts')) throw new OptionError(key, value, 'a new `uts` in ns');
+  const text = check.nonEmpty(key, value);
+  if (Buffer.byteLength(text) > 64) throw new OptionError(key, value, 'up to 64 bytes', 'ERR_OUT_OF_RANGE');
+  return text;
+}
+
+function resolveLife(options: SpawnOptions): Life {
+  const { signal } = options;
+  if (signal !== undefined && !(typeof signal === 'object' && signal !== null && 'aborted' in signal)) throw new OptionError('signal', signal, 'an AbortSignal', 'ERR_INVALID_ARG_TYPE');
+  return {
+    timeout: check.optional(options.timeout, v => check.number('timeout', v, 1, MAX_TIMEOUT), undefined),
+    signal,
+    killSignal: check.optional(options.killSignal, v => signalNumber('killSignal', v), 15),
+    killGrace: check.optional(options.killGrace, v => check.number('killGrace', v, 0, MAX_TIMEOUT), 1000),
+  };
+}
+
+/**
+ * With a pid namespace the end of its first process ends all others: pid_namespaces(7). Without one a cgroup is what
+ * finds them, so one is made where that can be done.
+ */
+function groupForKilling({ create }: Namespaces): CgroupSetting | undefined {
+  const parent = create.has('pid') ? undefined : unifiedParent([]);
+  return parent && { unified: { directory: `${parent.directory}/${groupName()}`.replace('//', '/'), parent: parent.directory, enable: [] }, v1: [], limits: [], counters: [] };
+}
+
+function groupOf(options: SpawnOptions, namespaces: Namespaces): Pick<Settings, 'cgroup' | 'impossible'> {
+  if (options.cgroup === undefined) return { cgroup: groupForKilling(namespaces), impossible: undefined };
+  try {
+    return { cgroup: resolveCgroup(options.cgroup), impossible: undefined };
+  } catch (error) {
+    if (error instanceof ContainedError) return { cgroup: undefined, impossible: error };
+    throw error;
+  }
+}
+
+export function resolve(options: SpawnOptions, command: unknown): Settings {
+  check.knownKeys('', check.object('options', options), KEYS);
+  const [file, ...args] = resolveCommand(command);
+  const host = hostFacts();
+  const namespaces = resolveNamespaces(options, host);
+  const fileSystem = resolveFileSystem(options, namespaces);
+  const hostRoot = !fileSystem || (fileSystem.root.kind === 'directory' && fileSystem.root.host);
+  const env = resolveEnv(options.env);
+  const capabilities = resolveCapabilities(options.capabilities);
+  const privileged = host.privileged || namespaces.create.has('user') || namespaces.join.has('user');
+  if (capabilities !== 0 && !privileged) throw new OptionError('capabilities', options.capabilities, 'none without root or a new `user` in ns');
+  return {
+    file,
+    argv: [check.optional(options.argv0, v => check.string('argv0', v), file), ...args],
+    env,
+    searchPath: env.find(entry => entry.startsWith('PATH='))!.slice(5),
+    cwd: check.optional(options.cwd, v => check.insidePath('cwd', v), '/'),
+    namespaces,
+    timeOffsets: resolveTimeOffsets(options, namespaces),
+    hostname: name('hostname', options.hostname, namespaces) ?? (namespaces.create.has('uts') ? 'contained' : undefined),
+    domainname: name('domainname', options.domainname, namespaces),
+    fileSystem,
+    identity: resolveIdentity(options, namespaces, host, hostRoot),
+    privileged,
+    umask: check.optional(options.umask, v => check.integer('umask', v, 0, 0o777), 0o022),
+    rlimits: resolveRlimits(options.rlimits),
+    oomScoreAdj: check.optional(options.oomScoreAdj, v => check.integer('oomScoreAdj', v, -1000, 1000), undefined),
+    nice: check.optional(options.nice, v => check.integer('nice', v, -20, 19), undefined),
+    affinity: resolveAffinity(options.cpuAffinity) ?? ALL_PROCESSORS,
+    capabilities,
+    noNewPrivileges: check.optional(options.noNewPrivileges, v => check.boolean('noNewPrivileges', v), true),
+    ...groupOf(options, namespaces),
+    init: check.optional(options.init, v => check.boolean('init', v), false),
+    trace: check.optional(options.trace, v => check.boolean('trace', v), false),
+    life: resolveLife(options),
+  };
+}
+

@@ -1,0 +1,105 @@
+// What the options mean: everything filled in and checked. The one type that all of program/ is written against.
+import type { NamespaceKind } from '../../types/options.js';
+import type { ContainedError } from '../errors.js';
+
+export type JoinSource = { path: string } | { container: number };
+
+export interface Namespaces {
+  create: ReadonlySet<NamespaceKind>;
+  join: ReadonlyMap<NamespaceKind, JoinSource>;
+}
+
+export interface IdMap {
+  ranges: readonly { inside: number; outside: number; count: number }[];
+  /** The setuid tool that must write it, or undefined when we may. */
+  tool: string | undefined;
+}
+
+export interface Identity {
+  /** The user to become; undefined: stay who we are. */
+  user: { uid: number; gid: number; groups: readonly number[] } | { name: string; group: string | null } | undefined;
+  /** Maps of a new user namespace. */
+  maps: { uid: IdMap; gid: IdMap } | undefined;
+  /** Whether groups can be set: with `deny` in /proc/PID/setgroups they cannot. */
+  setgroups: boolean;
+}
+
+export type RootSetting =
+  | { kind: 'directory'; source: string; host: boolean }
+  | ({ kind: 'overlay' } & OverlaySetting);
+
+export interface OverlaySetting {
+  lower: readonly string[];
+  writable: { upper: string; work: string } | undefined;
+}
+
+interface MountBase {
+  target: string;
+  readonly: boolean;
+  propagation: number;
+}
+
+export type MountSetting = MountBase & (
+  | { type: 'bind'; source: string; recursive: boolean }
+  | { type: 'tmpfs'; size: number; mode: number }
+  | ({ type: 'overlay' } & OverlaySetting)
+  | { type: 'proc' | 'sysfs' | 'devpts' | 'mqueue' }
+  | { type: 'dev' }
+);
+
+export interface FileSystem {
+  root: RootSetting;
+  readonly: boolean;
+  mounts: readonly MountSetting[];
+  maskedPaths: readonly string[];
+  readonlyPaths: readonly string[];
+}
+
+export interface CgroupSetting {
+  /** v2 directory to be made, and the controllers its parent must enable first. */
+  unified: { directory: string; parent: string; enable: readonly string[] } | undefined;
+  /** v1 directories to be made, by controller. */
+  v1: readonly { controller: string; directory: string }[];
+  /** Limits: file and text, in the order of writing. */
+  limits: readonly { path: string; text: string; optional: boolean }[];
+  /** Files that tell what was used, by what they are called in handle/usage.ts. */
+  counters: readonly { name: string; path: string }[];
+}
+
+export interface Settings {
+  file: string;
+  argv: readonly string[];
+  env: readonly string[];
+  searchPath: string;
+  cwd: string;
+  namespaces: Namespaces;
+  timeOffsets: { monotonic: number; boottime: number } | undefined;
+  hostname: string | undefined;
+  domainname: string | undefined;
+  fileSystem: FileSystem | undefined;
+  identity: Identity;
+  /** Whether the setup may do what needs capabilities, of the caller's own or of a new user namespace. */
+  privileged: boolean;
+  umask: number;
+  rlimits: readonly { resource: number; soft: number; hard: number }[];
+  oomScoreAdj: number | undefined;
+  nice: number | undefined;
+  affinity: string | undefined;
+  /** Bit mask. */
+  capabilities: number;
+  noNewPrivileges: boolean;
+  cgroup: CgroupSetting | undefined;
+  /** What the host cannot do although the options are right; for `exited` to tell. */
+  impossible: ContainedError | undefined;
+  init: boolean;
+  trace: boolean;
+  life: Life;
+}
+
+/** What concerns the handle and not the program. */
+export interface Life {
+  timeout: number | undefined;
+  signal: AbortSignal | undefined;
+  killSignal: number;
+  killGrace: number;
+}

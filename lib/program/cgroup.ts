@@ -1,0 +1,73 @@
+import { constants } from 'node:fs';
+import { constants as os } from 'node:os';
+import type { CgroupSetting, Settings } from '../options/settings.js';
+import { CWD, type Op } from './ops.js';
+import type { Slots } from './slots.js';
+
+const { ENOENT } = os.errno;
+
+export interface Group {
+  setting: CgroupSetting | undefined;
+  host: readonly Op[];
+  /** Slot of the v2 directory, or −1. */
+  slot: number;
+  /** Slots of the v1 `tasks` files. */
+  tasks: readonly number[];
+  /** Index among the host ops of the mkdir of each directory. */
+  made: ReadonlyMap<string, number>;
+}
+
+/** The directories are made, limited and opened by the launcher, before there is a process to limit. */
+export function makeGroups(setting: CgroupSetting | undefined, slots: Slots): Group {
+  if (!setting) return { setting, host: [], slot: -1, tasks: [], made: new Map() };
+  const host: Op[] = [];
+  const made = new Map<string, number>();
+  const make = (path: string): void => {
+    made.set(path, host.length);
+    host.push({ op: 'mkdir', path, at: CWD, mode: 0o755 });
+  };
+
+  const { unified, v1, limits } = setting;
+  if (unified && unified.enable.length > 0) {
+    host.push({ op: 'write', path: `${unified.parent}/cgroup.subtree_control`.replace('//', '/'), text: unified.enable.map(c => `+${c}`).join(' '), at: CWD });
+  }
+  if (unified) make(unified.directory);
+  for (const { directory } of v1) make(directory);
+  for (const { path, text, optional } of limits) {
+    host.push({ op: 'write', path, text, at: CWD, ...optional ? { forgive: ENOENT } : {} });
+  }
+  const slot = unified ? slots.take() : -1;
+  if (unified) host.push({ op: 'open', path: unified.directory, to: slot, at: CWD, flags: constants.O_RDONLY | constants.O_DIRECTORY });
+  const tasks = v1.map(({ directory }) => {
+    const to = slots.take();
+    host.push({ op: 'open', path: `${directory}/tasks`, to, at: CWD, flags: constants.O_WRONLY });
+    return to;
+  });
+  return { setting, host, slot, tasks, made };
+}
+
+/**
+ * v1: writing 0 to `tasks` moves the one thread that writes. Unlike every write to cgroup.procs it does not take the
+ * kernel's cgroup_threadgroup_rwsem and so does not wait for an RCU grace period of some 10 ms
+ * (kernel/cgroup/cgroup.c, cgroup_procs_write_start).
+ */
+export const joinGroups = ({ tasks }: Group): Op[] => tasks.map(fd => ({ op: 'writeFd', text: '0', fd }));
+
+/** When the first process has ended: whoever is left is killed, the counters are read, the directories removed. */
+export function removeGroups(settings: Settings, { setting, made }: Group): Op[] {
+  const alone = settings.namespaces.create.has('pid');
+  if (!setting) return alone ? [] : [{ op: 'killGroup', forgive: os.errno.ESRCH }];
+  const { unified, v1, counters } = setting;
+  const after = (path: string): { after: number } => ({ after: made.get(path)! });
+  const directoryOf = (file: string): string => file.slice(0, file.lastIndexOf('/'));
+  const kill: Op[] = unified
+    ? [{ op: 'killCgroup', path: unified.directory, unified: 1, forgive: ENOENT, ...after(unified.directory) }]
+    : v1.slice(0, 1).map(({ directory }) => ({ op: 'killCgroup', path: directory, unified: 0, forgive: ENOENT, ...after(directory) }));
+  return [
+    ...kill,
+    ...counters.map(({ path }): Op => ({ op: 'read', path, ...after(directoryOf(path)) })),
+    ...[...v1.map(group => group.directory), ...unified ? [unified.directory] : []]
+      .map((path): Op => ({ op: 'rmdir', path, forgive: ENOENT, ...after(path) })),
+  ];
+}
+

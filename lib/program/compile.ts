@@ -1,0 +1,61 @@
+// Settings → program. The order of the ops is the security policy of this library: it is written here, once; read it
+// from top to bottom. Pure: what must be asked of the host is in the settings, or is an op.
+import type { Program } from '../../types/program.js';
+import type { Settings } from '../options/settings.js';
+import { joinGroups, makeGroups, removeGroups } from './cgroup.js';
+import { fileSystemOps } from './filesystem.js';
+import { cloneFlags, enterOps, idMapOps, insideRootOps, loopbackOps, openSources, separates, timeOps, unshareCgroupOps } from './namespaces.js';
+import type { Op } from './ops.js';
+import { afterFork, attributeOps, credentialOps, deathSignal, execOps, nameOps, streamOps, userOps } from './process.js';
+import { Slots } from './slots.js';
+import { print } from './words.js';
+
+/** How the command's standard streams come: `count` descriptors with the request, and which of them are pipes of ours. */
+export interface Streams {
+  count: number;
+  pipes: readonly number[];
+}
+
+export function compile(settings: Settings, streams: Streams): Program {
+  const slots = new Slots(streams.count);
+  const group = makeGroups(settings.cgroup, slots);
+  const sources = openSources(settings.namespaces, slots);
+  const maps = idMapOps(settings.identity);
+  const apart = separates(settings.namespaces);
+
+  // What a process does first, whichever process that is.
+  const arrive: Op[] = [
+    ...joinGroups(group),                      // while it is alone: a write to `tasks` moves one thread
+    ...maps.length > 0 ? [{ op: 'wait' } as const] : [],  // without its id map a process is nobody
+  ];
+  const enter: Op[] = [
+    ...enterOps(settings.namespaces, sources),
+    ...timeOps(settings),                      // offsets are fixed once a process is in: time_namespaces(7)
+  ];
+  const child: Op[] = [
+    ...apart ? [] : [...arrive, ...enter],
+    ...insideRootOps(settings.identity),       // a file made by an id without a mapping is EOVERFLOW
+    ...unshareCgroupOps(settings.namespaces),  // after the groups are joined: its root is the group one is in
+    ...afterFork(),
+    ...loopbackOps(settings.namespaces),
+    ...nameOps(settings),
+    ...attributeOps(settings),                 // before the root changes: they are written to the host's /proc
+    ...fileSystemOps(settings, slots),         // ends with the change of root
+    ...userOps(settings),                      // after it: names are those of the container
+    ...streamOps(settings, streams),           // before privileges go
+    ...credentialOps(settings),
+    ...deathSignal(),                          // after the ids: a change of them clears it, prctl(2)
+    ...execOps(settings, streams),
+  ];
+  const program = {
+    clone: cloneFlags(settings.namespaces, apart).child,
+    joinClone: cloneFlags(settings.namespaces, apart).intermediate,
+    cgroupSlot: group.slot,
+    host: [...group.host, ...sources.ops],
+    join: apart ? [...arrive, ...enter] : [],
+    child,
+    release: maps,
+    undo: removeGroups(settings, group),
+  };
+  return { ...program, toString: () => print(program) };
+}

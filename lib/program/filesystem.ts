@@ -1,0 +1,203 @@
+// The mount namespace: everything is mounted on a copy of the root that nobody sees yet, targets are resolved by fd
+// inside it, and at the end it becomes the root.
+import { constants } from 'node:fs';
+import { constants as os } from 'node:os';
+import type { FileSystem, MountSetting, OverlaySetting, Settings } from '../options/settings.js';
+import { AT, MOUNT_ATTR, MS, OPEN_TREE_CLONE } from './constants.js';
+import { CWD, ENSURE, type Op } from './ops.js';
+import type { Slots } from './slots.js';
+
+const { ENOENT } = os.errno;
+// No setuid files and no devices from file systems of others; ours say what they need.
+const SAFE = MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV;
+const S_IFCHR = constants.S_IFCHR;
+const O_PATH = 0o10000000;
+const device = (major: number, minor: number): number => major * 256 + minor;
+
+const DEVICES: readonly [name: string, device: number][] = [
+  ['null', device(1, 3)], ['zero', device(1, 5)], ['full', device(1, 7)], ['random', device(1, 8)], ['urandom', device(1, 9)],
+  ['tty', device(5, 0)],
+];
+const LINKS: readonly [name: string, target: string][] = [
+  ['fd', '/proc/self/fd'], ['stdin', '/proc/self/fd/0'], ['stdout', '/proc/self/fd/1'], ['stderr', '/proc/self/fd/2'],
+  ['ptmx', 'pts/ptmx'],
+];
+
+const setattr = (at: number, set: number, propagation: number, flags: number): Op =>
+  ({ op: 'mountSetattr', path: '', at, set, propagation, flags });
+const bind = (to: number, path: string, recursive: boolean): Op =>
+  ({ op: 'openTree', path, to, at: CWD, flags: OPEN_TREE_CLONE | (recursive ? AT.RECURSIVE : 0) });
+const move = (from: number, root: number, path: string | null): Op => ({ op: 'moveMount', path, from, root });
+const ensure = (root: number, path: string, kind: number, like = -1): Op => ({ op: 'ensure', path, root, kind, like });
+const directory = (to: number, path: string, at = CWD): Op => ({ op: 'open', path, to, at, flags: constants.O_DIRECTORY | O_PATH });
+
+/** Whether one path is the other or below it. */
+const within = (path: string, above: string): boolean => path === above || path.startsWith(`${above}/`);
+
+class Builder {
+  readonly sources: Op[] = [];  // opened while paths are still the host's
+  readonly hidden: Op[] = [];   // mounts that serve others; after the sources, so that no copy of the host's root has them
+  readonly targets: Op[] = [];  // made before the root is read-only
+  readonly mounts: Op[] = [];
+  readonly root: number;
+  stacked = 0;  // mounts on top of the old root
+  readonly #inUserNamespace: boolean;
+  readonly #slots: Slots;
+  readonly #mapped: (gid: number) => boolean;
+  readonly #placed: string[] = [];
+
+  constructor(settings: Settings, slots: Slots) {
+    this.#slots = slots;
+    this.#inUserNamespace = settings.identity.maps !== undefined || settings.namespaces.join.has('user');
+    const ranges = settings.identity.maps?.gid.ranges;
+    this.#mapped = gid => !ranges || ranges.some(r => gid >= r.inside && gid < r.inside + r.count);
+    this.root = slots.take();
+  }
+
+  /** Opens the layers and makes the overlay in `to`. Without a directory for the writes it gets a tmpfs. */
+  overlay({ lower, writable }: OverlaySetting, to: number): Op[] {
+    const first = this.#slots.take(lower.length + 2);
+    const upper = first + lower.length;
+    lower.forEach((path, i) => this.sources.push(directory(first + i, path)));
+    if (writable) {
+      this.sources.push(directory(upper, writable.upper), directory(upper + 1, writable.work));
+    } else {
+      const tmpfs = this.#slots.take();
+      this.hidden.push(
+        this.#fsmount('tmpfs', tmpfs, ['mode', '0755'], 0),
+        this.#stack(tmpfs),
+        { op: 'mkdir', path: 'upper', at: tmpfs, mode: 0o755 },
+        { op: 'mkdir', path: 'work', at: tmpfs, mode: 0o755 },
+        directory(upper, 'upper', tmpfs),
+        directory(upper + 1, 'work', tmpfs),
+      );
+    }
+    const layers = lower.length + 2 ** 16;
+    // Without privilege over the host the overlay keeps its marks in user.* attributes: overlayfs, "userxattr".
+    return [{ op: 'overlay', flag: this.#inUserNamespace ? 'userxattr' : null, to, attributes: SAFE, first, layers }];
+  }
+
+  /** A layer, or what is to be copied, must be mounted somewhere. On top of the old root no path leads to it. */
+  #stack(slot: number): Op {
+    ++this.stacked;
+    return move(slot, CWD, null);
+  }
+
+  #fsmount(type: string, to: number, options: readonly string[], attributes: number): Op {
+    return { op: 'fsmount', type, options: ['source', type, ...options], to, attributes };
+  }
+
+  /** The mount point, made before the root is read-only unless it lies in a mount that comes before it. */
+  #ensure(target: string, kind: number, like = -1): void {
+    const inside = this.#placed.some(above => within(target, above));
+    (inside ? this.mounts : this.targets).push(ensure(this.root, target, kind, like));
+    this.#placed.push(target);
+  }
+
+  #attach(slot: number, setting: MountSetting): void {
+    if (setting.propagation) this.mounts.push(setattr(slot, 0, setting.propagation, 0));
+    this.mounts.push(move(slot, this.root, setting.target));
+  }
+
+  #make(setting: MountSetting, type: string, options: readonly string[], attributes: number): number {
+    const slot = this.#slots.take();
+    this.#ensure(setting.target, ENSURE.directory);
+    this.mounts.push(this.#fsmount(type, slot, options, attributes | (setting.readonly ? MOUNT_ATTR.RDONLY : 0)));
+    return slot;
+  }
+
+  mount(setting: MountSetting): void {
+    switch (setting.type) {
+      case 'bind': {
+        const slot = this.#slots.take();
+        this.sources.push(bind(slot, setting.source, setting.recursive));
+        this.#ensure(setting.target, ENSURE.like, slot);
+        this.mounts.push(setattr(slot, SAFE | (setting.readonly ? MOUNT_ATTR.RDONLY : 0), 0, AT.RECURSIVE));
+        return this.#attach(slot, setting);
+      }
+      case 'overlay': {
+        const slot = this.#slots.take();
+        this.#ensure(setting.target, ENSURE.directory);
+        this.mounts.push(...this.overlay(setting, slot));
+        if (setting.readonly) this.mounts.push(setattr(slot, MOUNT_ATTR.RDONLY, 0, 0));
+        return this.#attach(slot, setting);
+      }
+      case 'tmpfs':
+        return this.#attach(this.#make(setting, 'tmpfs', ['size', String(setting.size), 'mode', setting.mode.toString(8)], SAFE), setting);
+      case 'devpts': {
+        const tty = this.#mapped(5) ? ['gid', '5'] : [];
+        return this.#attach(this.#make(setting, 'devpts', ['newinstance', '', 'ptmxmode', '0666', 'mode', '0620', ...tty], MOUNT_ATTR.NOSUID | MOUNT_ATTR.NOEXEC), setting);
+      }
+      case 'proc': case 'sysfs': case 'mqueue':
+        return this.#attach(this.#make(setting, setting.type, [], SAFE | MOUNT_ATTR.NOEXEC), setting);
+      case 'dev':
+        return this.#dev(setting);
+    }
+  }
+
+  /** A minimal /dev. Where mknod(2) is not ours to call, the host's devices are bound. */
+  #dev(setting: MountSetting): void {
+    const slot = this.#make(setting, 'tmpfs', ['size', '65536', 'mode', '755'], MOUNT_ATTR.NOSUID | MOUNT_ATTR.NOEXEC);
+    for (const [name, target] of LINKS) this.mounts.push({ op: 'symlink', path: name, target, at: slot });
+    if (!this.#inUserNamespace) {
+      for (const [name, number] of DEVICES) this.mounts.push({ op: 'mknod', path: name, at: slot, mode: S_IFCHR | 0o666, device: number });
+      return this.#attach(slot, setting);
+    }
+    this.#attach(slot, setting);
+    for (const [name] of DEVICES) {
+      const node = this.#slots.take();
+      const target = `${setting.target}/${name}`;
+      this.sources.push(bind(node, `/dev/${name}`, false));
+      this.mounts.push(ensure(this.root, target, ENSURE.file), move(node, this.root, target));
+    }
+  }
+
+  /**
+   * Masked files are covered with the host's /dev/null, directories with one empty tmpfs; runc makes them share one too,
+   * since a superblock for each is dear.
+   */
+  mask(paths: readonly string[]): Op[] {
+    if (paths.length === 0) return [];
+    const file = this.#slots.take();
+    const empty = this.#slots.take();
+    this.sources.push({ op: 'openTree', path: '/dev/null', to: file, at: CWD, flags: 0 });
+    this.hidden.push(
+      this.#fsmount('tmpfs', empty, ['mode', '0555', 'size', '4096'], SAFE | MOUNT_ATTR.NOEXEC | MOUNT_ATTR.RDONLY),
+      this.#stack(empty),
+    );
+    return paths.map(path => ({ op: 'mask', path, root: this.root, directory: empty, file, forgive: ENOENT }));
+  }
+}
+
+function rootOps(builder: Builder, { root, readonly }: FileSystem): { open: Op[]; close: Op[] } {
+  const slot = builder.root;
+  if (root.kind === 'overlay') {
+    return { open: builder.overlay(root, slot), close: readonly ? [setattr(slot, MOUNT_ATTR.RDONLY, 0, 0)] : [] };
+  }
+  const readonlyOps = [setattr(slot, SAFE | (readonly ? MOUNT_ATTR.RDONLY : 0), 0, AT.RECURSIVE)];
+  builder.sources.push(bind(slot, root.source, true));
+  return { open: [], close: readonlyOps };
+}
+
+export function fileSystemOps(settings: Settings, slots: Slots): Op[] {
+  const { fileSystem } = settings;
+  if (!fileSystem) return [];
+  const builder = new Builder(settings, slots);
+  const root = rootOps(builder, fileSystem);
+  for (const mount of fileSystem.mounts) builder.mount(mount);
+  const masks = builder.mask(fileSystem.maskedPaths);
+  return [
+    // Or what is mounted here would be mounted on the host: mount_namespaces(7), "SHARED SUBTREES".
+    { op: 'mountSetattr', path: '/', at: CWD, set: 0, propagation: MS.PRIVATE, flags: AT.RECURSIVE },
+    ...builder.sources,
+    ...builder.hidden,
+    ...root.open,
+    move(builder.root, CWD, null),
+    ...builder.targets,
+    ...root.close,  // before our mounts are on it: these have flags of their own
+    ...builder.mounts,
+    ...masks,
+    ...fileSystem.readonlyPaths.map((path): Op => ({ op: 'readonly', path, root: builder.root, forgive: ENOENT })),
+    { op: 'pivotRoot', root: builder.root, stacked: builder.stacked },
+  ];
+}

@@ -1,0 +1,102 @@
+import { constants } from 'node:fs';
+import type { NamespaceKind } from '../../types/options.js';
+import type { IdMap, Identity, Namespaces, Settings } from '../options/settings.js';
+import { CLONE, PR } from './constants.js';
+import { CWD, type Op } from './ops.js';
+import type { Slots } from './slots.js';
+
+export const CLONE_FLAG: Record<NamespaceKind, number> = {
+  mnt: CLONE.NEWNS, pid: CLONE.NEWPID, net: CLONE.NEWNET, ipc: CLONE.NEWIPC, uts: CLONE.NEWUTS, user: CLONE.NEWUSER,
+  cgroup: CLONE.NEWCGROUP, time: CLONE.NEWTIME,
+};
+
+/** A new cgroup namespace begins at the group of the process that makes it, and a clone makes it too early. */
+const NOT_BY_CLONE: readonly NamespaceKind[] = ['cgroup', 'time'];
+
+/**
+ * Whether another process must go ahead: pid and time namespaces are entered by children only (setns(2),
+ * time_namespaces(7)), and what is to belong to an entered user namespace must be made after entering it.
+ */
+export const separates = ({ create, join }: Namespaces): boolean =>
+  create.has('time') || join.has('pid') || join.has('time') || join.has('user');
+
+export function cloneFlags({ create }: Namespaces, apart: boolean): { child: number; intermediate: number } {
+  const flags = (kinds: Iterable<NamespaceKind>): number => [...kinds].reduce((sum, kind) => sum + CLONE_FLAG[kind], 0);
+  const kinds = [...create].filter(kind => !NOT_BY_CLONE.includes(kind));
+  if (!apart) return { child: flags(kinds), intermediate: 0 };
+  return { child: flags(kinds.filter(kind => kind !== 'user')), intermediate: flags(kinds.filter(kind => kind === 'user')) };
+}
+
+export interface Sources {
+  ops: readonly Op[];
+  slots: ReadonlyMap<NamespaceKind, number>;
+}
+
+/** Namespace files are opened by the launcher: their paths are the host's, whatever has been entered by then. */
+export function openSources({ join }: Namespaces, slots: Slots): Sources {
+  const ops: Op[] = [];
+  const opened = new Map<NamespaceKind, number>();
+  const pidfds = new Map<number, number>();
+  for (const [kind, source] of join) {
+    if ('path' in source) {
+      const to = slots.take();
+      opened.set(kind, to);
+      ops.push({ op: 'open', path: source.path, to, at: CWD, flags: constants.O_RDONLY });
+    } else {
+      let to = pidfds.get(source.container);
+      if (to === undefined) {
+        to = slots.take();
+        pidfds.set(source.container, to);
+        ops.push({ op: 'pidfd', to, container: source.container });
+      }
+      opened.set(kind, to);
+    }
+  }
+  return { ops, slots: opened };
+}
+
+/** The user namespace first: it gives the capabilities to enter the others. The mount namespace last: it changes what paths mean. */
+const ENTER_ORDER: readonly NamespaceKind[] = ['user', 'ipc', 'uts', 'net', 'pid', 'time', 'cgroup', 'mnt'];
+
+/** Who is inside must not look into the process that comes: into its memory or descriptors (CVE-2016-9962). */
+export const enterOps = ({ join }: Namespaces, { slots }: Sources): Op[] => join.size === 0 ? [] : [
+  { op: 'prctl', option: PR.SET_DUMPABLE, argument: 0, more: 0 },
+  ...ENTER_ORDER.filter(kind => join.has(kind)).map((kind): Op => ({ op: 'setns', fd: slots.get(kind)!, flags: CLONE_FLAG[kind] })),
+];
+
+export function timeOps({ timeOffsets }: Settings): Op[] {
+  if (!timeOffsets) return [];
+  const { monotonic, boottime } = timeOffsets;
+  const text = `monotonic ${monotonic} 0\nboottime ${boottime} 0\n`;
+  return [
+    { op: 'unshare', flags: CLONE.NEWTIME },
+    ...monotonic === 0 && boottime === 0 ? [] : [{ op: 'write', path: '/proc/self/timens_offsets', text, at: CWD } as const],
+  ];
+}
+
+const mapText = ({ ranges }: IdMap): string => ranges.map(r => `${r.inside} ${r.outside} ${r.count}`).join('\n');
+
+/** user_namespaces(7). The launcher writes the maps while the process waits. */
+export function idMapOps({ maps, setgroups }: Identity): Op[] {
+  if (!maps) return [];
+  const write = (file: string, map: IdMap): Op => map.tool
+    ? { op: 'newidmap', tool: map.tool, map: mapText(map).replaceAll('\n', ' ') }
+    : { op: 'writeProc', file, text: mapText(map) };
+  return [
+    ...setgroups ? [] : [{ op: 'writeProc', file: 'setgroups', text: 'deny' } as const],
+    write('uid_map', maps.uid),
+    write('gid_map', maps.gid),
+  ];
+}
+
+/** Setup goes on as an id that the namespace knows; its root, where that is mapped. */
+export function insideRootOps({ maps }: Identity): Op[] {
+  if (!maps) return [];
+  const first = ({ ranges }: IdMap): number => ranges.some(r => r.inside === 0) ? 0 : ranges[0]!.inside;
+  return [{ op: 'setresgid', gid: first(maps.gid) }, { op: 'setresuid', uid: first(maps.uid) }];
+}
+
+export const unshareCgroupOps = ({ create }: Namespaces): Op[] =>
+  create.has('cgroup') ? [{ op: 'unshare', flags: CLONE.NEWCGROUP }] : [];
+
+export const loopbackOps = ({ create }: Namespaces): Op[] => create.has('net') ? [{ op: 'loopback' }] : [];

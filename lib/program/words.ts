@@ -1,0 +1,115 @@
+// What an op does, in words: for errors, for `explain` and for traces.
+import type { Program } from '../../types/program.js';
+import { ContainedError, errnoName } from '../errors.js';
+import { CAPABILITIES, RLIMITS } from './constants.js';
+import { LISTS } from './encode.js';
+import { OPS, type Op } from './ops.js';
+
+/** The step without numbers that only matter to the kernel: `mount proc`, `write 1000 to /sys/…/pids.max`. */
+export function stepOf(op: Op): string {
+  switch (op.op) {
+    case 'write': return `write ${JSON.stringify(op.text)} to ${op.path}`;
+    case 'writeFd': return 'join the cgroup';
+    case 'writeProc': return `write ${op.file}`;
+    case 'newidmap': return `${op.tool} ${op.map}`;
+    case 'openTree': return `open ${op.path || 'a mount'}`;
+    case 'fsmount': return `make a ${op.type} mount`;
+    case 'overlay': return 'make the overlay mount';
+    case 'mountSetattr': return `set attributes of the mount${op.path ? ` ${op.path}` : ''}`;
+    case 'moveMount': return `mount on ${op.path ?? 'the root'}`;
+    case 'ensure': return `make the mount point ${op.path}`;
+    case 'readonly': return `make ${op.path} read-only`;
+    case 'pivotRoot': return 'change the root';
+    case 'setns': return 'enter the namespace';
+    case 'pidfd': return 'find the container whose namespace is entered';
+    case 'loopback': return 'bring the loopback device up';
+    case 'user': return `look up the user ${op.group === null ? op.name : `${op.name}:${op.group}`} in /etc/passwd and /etc/group`;
+    case 'setrlimit': return `set the limit ${RLIMITS[op.resource] ?? op.resource}`;
+    case 'ambient': case 'capset': case 'boundingSet': return 'set capabilities';
+    case 'wait': return 'wait for the launcher';
+    case 'stdio': return 'place the standard streams';
+    case 'exec': return `execute ${op.file}`;
+    default: {
+      const first = OPS[op.op].strings[0];
+      const text = first === undefined ? undefined : (op as unknown as Record<string, string | null>)[first];
+      return typeof text === 'string' ? `${op.op} ${text}` : op.op;
+    }
+  }
+}
+
+const capabilityNames = (mask: number): string =>
+  CAPABILITIES.filter((_, i) => Math.floor(mask / 2 ** i) % 2 === 1).join(',') || 'none';
+
+/** The op with all its fields, for `explain`. */
+function lineOf(op: Op): string {
+  const { op: name, forgive, after, ...fields } = op;
+  const texts = Object.entries(fields).filter(([, value]) => value !== null).map(([key, value]) => {
+    if (Array.isArray(value)) return `${key}=${JSON.stringify(value)}`;
+    if (/^(keep|permitted|inheritable|capabilities)$/.test(key)) return `${key}=${capabilityNames(value as number)}`;
+    if (/^(flags|set|mode)$/.test(key) && typeof value === 'number') return `${key}=0${key === 'mode' ? 'o' : 'x'}${value.toString(key === 'mode' ? 8 : 16)}`;
+    return `${key}=${typeof value === 'string' ? JSON.stringify(value) : value}`;
+  });
+  if (forgive) texts.push(`forgive=${errnoName(forgive)}`);
+  if (after !== undefined) texts.push(`after=host[${after}]`);
+  return [name, ...texts].join(' ');
+}
+
+/** The whole program, a line per op. */
+export function print(program: Omit<Program, 'toString'>): string {
+  const lines = [`clone flags=0x${program.clone.toString(16)}${program.cgroupSlot < 0 ? '' : ` cgroup=${program.cgroupSlot}`}`];
+  if (program.join.length > 0) lines.push(`intermediate clone flags=0x${program.joinClone.toString(16)}`);
+  for (const list of ['host', 'join', 'release', 'child', 'undo'] as const) {
+    if (program[list].length === 0) continue;
+    lines.push(`${list}:`);
+    program[list].forEach((op, i) => lines.push(`  ${String(i).padStart(3)}  ${lineOf(op)}`));
+  }
+  return lines.join('\n');
+}
+
+/** Cause and remedy, where step and errno tell. */
+function hintFor(op: Op | undefined, list: string, errno: string): string | undefined {
+  const at = `${op?.op ?? list} ${errno}`;
+  switch (at) {
+    case 'exec ENOENT': return 'no such file in the container, or the interpreter or loader that it names is missing there';
+    case 'exec EACCES': return 'not executable for this user, or on a file system mounted noexec';
+    case 'exec ENOEXEC': return 'neither a program of this architecture nor a script with #!';
+    case 'user ENOENT': return 'give a number, or add it to the /etc/passwd of the root';
+    case 'openTree ENOENT': return 'the directory or file does not exist on the host';
+    case 'overlay ELOOP': return 'one layer lies inside another';
+    case 'overlay EINVAL': return 'the kernel log (dmesg) tells which directory it refuses; upper and work must be on one file system that is no overlay itself';
+    case 'chdir ENOENT': return 'make it, or give another cwd';
+    case 'newidmap EPERM': return 'the range must be granted to you in /etc/subuid and /etc/subgid';
+    case 'newidmap ENOENT': return "install Debian's package uidmap";
+    case 'setpriority EACCES': case 'setpriority EPERM': return 'a lower nice value needs root or RLIMIT_NICE';
+    case 'setrlimit EPERM': return 'a hard limit can be raised by root only';
+    case 'mkdir EEXIST': return 'a cgroup of this name exists; give another name';
+    case 'mkdir EACCES': case 'mkdir EROFS': return 'this user may not make cgroups there; give a delegated group as cgroup.parent, or run as root';
+    case 'write ENOENT': return 'the controller is not enabled for this group; see cgroup.controllers there';
+    case 'write EBUSY': return 'a cgroup v2 group with processes in it cannot have controllers for its children; give cgroup.parent';
+    case 'fsmount EPERM': return 'the kernel refuses a new mount of this kind here, as when /proc of an outer container is partly covered';
+    case 'clone EPERM': return 'user namespaces may be forbidden: see kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns and the seccomp profile of an outer container';
+    case 'clone ENOSPC': return 'a limit of user.max_*_namespaces is reached';
+    case 'clone EAGAIN': return 'pids.max, RLIMIT_NPROC or kernel.pid_max is reached';
+    case 'clone EACCES': return 'this user may not put a process into that cgroup; the common ancestor must be delegated too';
+    case 'execve ECHILD': return 'killed before execve; with a small memory.max by the kernel';
+    default: return undefined;
+  }
+}
+
+/** The error for a failed step. */
+export function stepError(program: Program, listNumber: number, index: number, errno: number): ContainedError {
+  const list = LISTS[listNumber] ?? 'clone';
+  const op = list === 'execve' || list === 'clone' ? undefined : program[list][index];
+  const code = errnoName(errno);
+  const fields = (op ?? {}) as Record<string, unknown>;
+  const text = (key: string): string | undefined => typeof fields[key] === 'string' ? fields[key] as string : undefined;
+  return new ContainedError({
+    code,
+    errno: -errno,
+    syscall: op?.op ?? list,
+    path: text('path') ?? text('file') ?? text('source'),
+    dest: text('target'),
+    step: op ? stepOf(op) : list === 'clone' ? 'clone the process' : 'set the process up',
+    hint: hintFor(op, list, code),
+  });
+}

@@ -1,0 +1,212 @@
+import type { Readable, Writable } from 'node:stream';
+import type { Contained } from './contained.js';
+
+/** The kinds of Linux namespaces: namespaces(7). */
+export type NamespaceKind = 'mnt' | 'pid' | 'net' | 'ipc' | 'uts' | 'user' | 'cgroup' | 'time';
+
+/**
+ * Where a namespace comes from: `'new'`, the path of a namespace file (`/run/netns/blue`, `/proc/7/ns/net`), the pid of
+ * a process in it, or a running container.
+ */
+export type NamespaceSource = 'new' | (string & {}) | number | Contained;
+
+/** A size in bytes, or a string with a unit of 1024: `'512K'`, `'64M'`, `'2G'`, `'1T'`. */
+export type Size = number | (string & {});
+
+/** A row of a user or group id map: user_namespaces(7), "User and group ID mappings". */
+export interface IdRange {
+  /** First id inside the container. */
+  inside: number;
+  /** First id on the host, as seen from the caller's user namespace. */
+  outside: number;
+  /** How many ids. */
+  count: number;
+}
+
+/** An overlay of directories: kernel document filesystems/overlayfs. */
+export interface OverlayRoot {
+  /** Layers that are only read, the uppermost first. */
+  lower: string | readonly string[];
+  /** Directory that takes the writes, and keeps them. Default: a tmpfs that vanishes with the container. */
+  upper?: string;
+  /** Empty directory on the file system of `upper`. Required with `upper`. */
+  work?: string;
+}
+
+interface MountBase {
+  /** Absolute path inside the container. It is made when it is missing, and never leaves the root. */
+  target: string;
+  /** Default false. For a bind, everything below it too. */
+  readonly?: boolean;
+  /** mount_namespaces(7), "SHARED SUBTREES". Default `'private'`. */
+  propagation?: 'private' | 'slave' | 'shared' | 'unbindable';
+}
+
+/** A directory or a file of the host, seen at another place. */
+export interface BindMount extends MountBase {
+  type: 'bind';
+  /** Path on the host; a relative one counts from the current directory. */
+  source: string;
+  /** Whether mounts below `source` come along. Default true; without root it must be true. */
+  recursive?: boolean;
+}
+
+/** A file system in memory: tmpfs(5). Its pages count towards the memory limit of the container. */
+export interface TmpfsMount extends MountBase {
+  type: 'tmpfs';
+  /** Most it may hold. Default `'64M'`. */
+  size?: Size;
+  /** Permissions of its root directory. Default 0o1777. */
+  mode?: number;
+}
+
+/** An overlay of directories at a place inside the container. */
+export interface OverlayMount extends MountBase, OverlayRoot {
+  type: 'overlay';
+}
+
+/** A file system of the kernel: proc(5), sysfs(5), devpts, mq_overview(7). */
+export interface KernelMount extends MountBase {
+  type: 'proc' | 'sysfs' | 'devpts' | 'mqueue';
+}
+
+/** One mount; they are made in the order given. All are nosuid and nodev. */
+export type Mount = BindMount | TmpfsMount | OverlayMount | KernelMount;
+
+/** Names as in getrlimit(2), without RLIMIT_ and in lower case. */
+export type RlimitName =
+  | 'as' | 'core' | 'cpu' | 'data' | 'fsize' | 'locks' | 'memlock' | 'msgqueue' | 'nice' | 'nofile' | 'nproc' | 'rss'
+  | 'rtprio' | 'rttime' | 'sigpending' | 'stack';
+
+/** One number for both, or soft and hard; `'unlimited'` stands for RLIM_INFINITY. Units are those of getrlimit(2). */
+export type Rlimit =
+  | number | 'unlimited' | { soft: number | 'unlimited'; hard: number | 'unlimited' };
+
+/** Limits of the container: cgroups(7), kernel document admin-guide/cgroup-v2. */
+export interface CgroupOptions {
+  /** Name of the group. Default: a name that tells whose it is, so that `sweep()` can remove it after a crash. */
+  name?: string;
+  /** Path of the group to make it in, below the root of the hierarchy. Default: found on the host. */
+  parent?: string;
+  memory?: {
+    /** Most memory, in bytes; above it the kernel kills (the outcome's reason is `'oom'`). Swap counts in. */
+    max?: Size;
+  };
+  cpu?: {
+    /** Most processor time, in processors: 0.5 is half of one, 2 is two. The period is 100 ms. */
+    max?: number;
+  };
+  pids?: {
+    /** Most processes and threads at once. */
+    max?: number;
+  };
+}
+
+/**
+ * What one descriptor of the command is: `'pipe'` to a stream of the handle, `'inherit'` Node's own of that number,
+ * `'ignore'` /dev/null, a number an open descriptor of Node, a Buffer a pipe that holds these bytes (index 0 and up),
+ * or a stream that has a descriptor.
+ */
+export type StdioEntry = 'pipe' | 'inherit' | 'ignore' | number | Uint8Array | Readable | Writable | null | undefined;
+
+/** One for all three, or one each; a fourth entry is the command's descriptor 3, and so on. */
+export type Stdio = 'pipe' | 'inherit' | 'ignore' | readonly StdioEntry[];
+
+/** Options of `spawnContained`. */
+export interface SpawnOptions {
+  /**
+   * Namespaces that the command gets. A list: these are new. An object: each new, or joined. Default: all but `time`,
+   * and `user` only where it is needed, that is without root.
+   */
+  ns?: readonly NamespaceKind[] | Partial<Record<NamespaceKind, NamespaceSource>>;
+  /** `'none'`: a new network namespace in which only the loopback device is there. `'host'`: the caller's. Default `'none'`. */
+  network?: 'none' | 'host';
+  /**
+   * What the command sees as `/`: a directory, or an overlay. Default: the host's own `/`, read-only, with a private
+   * /tmp, /run, /dev and /proc. Needs `mnt`.
+   */
+  rootfs?: string | OverlayRoot;
+  /** Whether the root is read-only. Default: true for the host's `/`, else false. Mounts have their own `readonly`. */
+  readonly?: boolean;
+  /** More mounts. One at the place of a default mount takes its place. Needs `mnt`. */
+  mounts?: readonly Mount[];
+  /** Short for tmpfs mounts: a list of paths, or an object of path → size or options. Needs `mnt`. */
+  tmpfs?: readonly string[] | Record<string, Size | { size?: Size; mode?: number; readonly?: boolean }>;
+  /** Paths that read as empty. Default: runc's list. Needs `mnt`. */
+  maskedPaths?: readonly string[];
+  /** Paths that cannot be written to. Default: runc's list. Needs `mnt`. */
+  readonlyPaths?: readonly string[];
+
+  /** sethostname(2), up to 64 bytes. Default `'contained'`. Needs `uts`. */
+  hostname?: string;
+  /** setdomainname(2), up to 64 bytes. Default: left as it is. Needs `uts`. */
+  domainname?: string;
+  /** Seconds added to the clocks of a new time namespace: time_namespaces(7). Default 0. Needs `time`. */
+  timeOffsets?: { monotonic?: number; boottime?: number };
+
+  /** Working directory inside the container, absolute. Default `'/'`. */
+  cwd?: string;
+  /** Environment: exactly this, with a PATH added when there is none; `'inherit'` hands on Node's. Default: only PATH. */
+  env?: Readonly<Record<string, string | undefined>> | 'inherit';
+  /** Name that the command sees as its own (argv[0]). Default: the file. */
+  argv0?: string;
+  /**
+   * Who the command runs as: an id (group the same), `'name'`, `'name:group'` or `'uid:gid'`, names being looked up in
+   * the container's /etc/passwd and /etc/group. Default: 65534 (nobody) when root runs a command on the host's own `/`,
+   * 0 when root gives a `rootfs`, the caller's id without root.
+   */
+  user?: number | string | { uid: number; gid?: number; groups?: readonly number[] };
+  /**
+   * Id maps of the new user namespace. `'auto'`: without root the caller and the ranges of /etc/subuid, by way of
+   * newuidmap(1); as root 65536 ids from /etc/subuid. Default: without root only the caller's id; as root `'auto'`. Needs `user`.
+   */
+  uidMap?: readonly IdRange[] | 'auto';
+  /** As `uidMap`, with /etc/subgid and newgidmap(1). Default: follows `uidMap`. */
+  gidMap?: readonly IdRange[] | 'auto';
+  /** umask(2). Default 0o022. */
+  umask?: number;
+  /** Resource limits. Default: `nofile` 1024 soft (Node raises its own, which would be inherited), `core` 0. */
+  rlimits?: Partial<Record<RlimitName, Rlimit>>;
+  /** −1000 … 1000, who is killed first when the host runs out of memory: proc_pid_oom_score_adj(5). Default: inherited. */
+  oomScoreAdj?: number;
+  /** −20 … 19, setpriority(2). Default: inherited. */
+  nice?: number;
+  /** Processors that the command may run on, sched_setaffinity(2). Default: all. */
+  cpuAffinity?: readonly number[];
+  /** Capabilities that the command keeps, as `'NET_BIND_SERVICE'` or `'CAP_NET_BIND_SERVICE'`: capabilities(7). Default: none. */
+  capabilities?: readonly string[];
+  /** Whether execve can never grant privileges, as by a setuid file: prctl(2) PR_SET_NO_NEW_PRIVS. Default true. */
+  noNewPrivileges?: boolean;
+
+  /** Limits. Default: no cgroup of its own, unless without a pid namespace it is what `killAll` needs. */
+  cgroup?: CgroupOptions;
+
+  /** Default `'pipe'` for the first three. */
+  stdio?: Stdio;
+  /** A reaper as pid 1: forwards signals, reaps orphans, ends as the command ends. Default false: the command is pid 1. */
+  init?: boolean;
+  /** Milliseconds after which the command is killed, from the call on; time in the queue counts. Default: never. */
+  timeout?: number;
+  /** Aborting it kills the command; `exited` still resolves, with the reason `'aborted'`. */
+  signal?: AbortSignal;
+  /** What `timeout`, `signal` and `kill()` send first. Default `'SIGTERM'`. */
+  killSignal?: NodeJS.Signals | number;
+  /** Milliseconds after `killSignal` until SIGKILL, for `timeout` and `signal`. Default 1000. */
+  killGrace?: number;
+  /** Time each step of the start; see `Contained.trace`. Default false. */
+  trace?: boolean;
+}
+
+/** Options of `run`. */
+export interface RunOptions extends SpawnOptions {
+  /** File, or file and arguments. */
+  command: string | readonly [file: string, ...args: string[]];
+  /** Written to the command's standard input, which is then closed. Default: nothing. */
+  input?: string | Uint8Array;
+  /** Bytes kept of each of stdout and stderr; what comes after is read and dropped. Default: no limit. */
+  maxOutput?: number;
+  /** How the output is returned. Default `'utf8'`. */
+  encoding?: BufferEncoding | 'buffer';
+  /** Whether a command that fails rejects. Default true. */
+  reject?: boolean;
+}
