@@ -1,7 +1,5 @@
-// Programs to the launcher, and what it says to the handle that waits for it.
+// Requests to the launcher, and what it says to the handle that waits for it.
 import { native, type NativeExit } from './native.js';
-import { encodeSpawn, type Fault } from './program/encode.js';
-import type { Program } from '../types/program.js';
 
 /** Who is told of a launched program. */
 export interface LaunchListener {
@@ -38,13 +36,12 @@ export function setRef(id: number, ref: boolean): void {
 }
 
 /** `fds` become the first slots; an owned one is closed once it is sent, ~fd stays the caller's. Returns the id. */
-export function launch(program: Program, fds: readonly number[], listener: LaunchListener, options: { trace?: boolean; fault?: Fault } = {}): number {
+export function launch(request: ArrayBuffer, size: number, fds: readonly number[], listener: LaunchListener): number {
   if (!listening) {
     native().listen(hear);
     listening = true;
   }
-  const { buffer, size } = encodeSpawn(program, options.trace ?? false, options.fault);
-  const id = native().spawn(buffer, size, fds);
+  const id = native().spawn(request, size, fds);
   live.set(id, { listener, ref: false });
   setRef(id, true);
   return id;

@@ -4,8 +4,12 @@ import type { RunOptions, SpawnOptions } from '../types/options.js';
 import type { Program } from '../types/program.js';
 import { ContainedProcess } from './handle/contained.js';
 import { resolveStdio } from './handle/stdio.js';
-import { resolve } from './options/resolve.js';
+import * as check from './options/check.js';
+import { keyOf } from './options/key.js';
+import { resolve, resolveCommand, resolveLife } from './options/resolve.js';
 import { compile } from './program/compile.js';
+import type { Fault } from './program/encode.js';
+import { Template } from './program/template.js';
 import { OptionError } from './errors.js';
 
 type Command = RunOptions['command'];
@@ -31,9 +35,35 @@ export function spawnContained(file: string, args?: readonly string[], options?:
 export function spawnContained(file: string, options: SpawnOptions): Contained;
 export function spawnContained(first: unknown, args?: unknown, last?: unknown): Contained {
   const { command, options } = callOf(first, args, last);
-  const settings = resolve(options, command);
+  return spawnWith(options, command);
+}
+
+/** `fault` is for this library's tests: the step that is to fail. */
+export function spawnWith(options: SpawnOptions, command: unknown, fault?: Fault): ContainedProcess {
+  check.object('options', options);
   const entries = resolveStdio(options.stdio);
-  return new ContainedProcess(settings, compile(settings, streamsOf(entries)), entries);
+  const template = templateOf(options, entries);
+  return new ContainedProcess(template, resolveCommand(options, command), resolveLife(options), entries, fault);
+}
+
+const templates = new Map<string, Template>();
+const MOST_TEMPLATES = 64;
+
+/** The same options mean the same program: it is checked and compiled once. */
+function templateOf(options: SpawnOptions, entries: Entries): Template {
+  const key = keyOf(options);
+  const kinds = entries.map(entry => isPipe(entry) ? 'p' : '-').join('');
+  const known = key === undefined ? undefined : templates.get(key + kinds);
+  if (known) return known;
+  const template = new Template(resolve(options), streamsOf(entries));
+  const { cgroup, impossible } = template.settings;
+  // What depends on the state of the host is looked at again.
+  const lasting = !impossible && !(cgroup?.unified && cgroup.unified.enable.length > 0);
+  if (key !== undefined && lasting) {
+    if (templates.size >= MOST_TEMPLATES) templates.delete(templates.keys().next().value!);
+    templates.set(key + kinds, template);
+  }
+  return template;
 }
 
 /** What `spawnContained` would do, op by op, without doing it. `String(program)` is readable. Throws as that does. */
@@ -41,12 +71,17 @@ export function explain(options: SpawnOptions & { command: Command }): Program;
 export function explain(file: string, args?: readonly string[], options?: SpawnOptions): Program;
 export function explain(first: unknown, args?: unknown, last?: unknown): Program {
   const { command, options } = callOf(first, args, last);
-  const settings = resolve(options, command);
+  check.object('options', options);
+  const settings = resolve(options);
   if (settings.impossible) throw settings.impossible;
-  return compile(settings, streamsOf(resolveStdio(options.stdio)));
+  return compile(settings, streamsOf(resolveStdio(options.stdio)), resolveCommand(options, command));
 }
 
-const streamsOf = (entries: ReturnType<typeof resolveStdio>): { count: number; pipes: number[] } => ({
+type Entries = ReturnType<typeof resolveStdio>;
+
+const isPipe = (entry: Entries[number]): boolean => entry === 'pipe' || entry instanceof Uint8Array;
+
+const streamsOf = (entries: Entries): { count: number; pipes: number[] } => ({
   count: entries.length,
-  pipes: entries.flatMap((entry, i) => entry === 'pipe' || entry instanceof Uint8Array ? [i] : []),
+  pipes: entries.flatMap((entry, i) => isPipe(entry) ? [i] : []),
 });

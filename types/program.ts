@@ -14,10 +14,10 @@ export interface Program {
   readonly host: readonly Op[];
   /** By the intermediate process. */
   readonly join: readonly Op[];
-  /** By the contained process, up to execve. */
-  readonly child: readonly Op[];
   /** By the launcher while the contained process waits. */
   readonly release: readonly Op[];
+  /** By the contained process, up to execve. */
+  readonly child: readonly Op[];
   /** By the launcher when the container has ended. */
   readonly undo: readonly Op[];
   toString(): string;

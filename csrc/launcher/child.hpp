@@ -12,7 +12,7 @@ struct Launch {
   State state;
   char* const* argv = nullptr;
   char* const* envp = nullptr;
-  uint32_t* times = nullptr;  // nanoseconds per op of host, join, child, release; null: not traced
+  uint32_t* times = nullptr;  // nanoseconds per op of host, join, release, child; null: not traced
 };
 
 // Where the ops of a list start, counted over all lists of the section.

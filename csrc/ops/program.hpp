@@ -80,7 +80,7 @@ static_assert(sizeof(Op) == 56);
 
 // The lists of a program. The first four are one section of the message; `undo` is a section of its own, so that
 // the launcher can keep it, and Node can hand it to another launcher, without the rest.
-enum List : uint32_t { kHost, kJoin, kChild, kRelease, kUndo, kExecve, kClone, kLists = 4 };
+enum List : uint32_t { kHost, kJoin, kRelease, kChild, kUndo, kExecve, kClone, kLists = 4 };
 
 struct Section {
   uint32_t size;           // of the whole section in bytes, this header included

@@ -10,8 +10,9 @@ import { launch, setRef, type LaunchListener } from '../launch.js';
 import { native, type NativeExit } from '../native.js';
 import { signalNumber } from '../options/limits.js';
 import { containerId } from '../options/namespaces.js';
-import type { Settings } from '../options/settings.js';
-import type { Fault } from '../program/encode.js';
+import type { Life } from '../options/settings.js';
+import type { Command, Fault } from '../program/encode.js';
+import type { Template } from '../program/template.js';
 import { stepError, stepOf } from '../program/words.js';
 import { Deadline } from './deadline.js';
 import { closeStdio, openStdio, streamOf, type PipeEnd } from './stdio.js';
@@ -39,13 +40,10 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
   signalCode: NodeJS.Signals | null = null;
   killed = false;
   trace: readonly TraceEntry[] | undefined = undefined;
-  readonly spawnfile: string;
-  readonly spawnargs: readonly string[];
-  readonly ready: Promise<this>;
-  readonly exited: Promise<Outcome>;
-  readonly cgroup: Readonly<Record<string, string>>;
-  readonly #settings: Settings;
-  readonly #program: Program;
+  readonly #template: Template;
+  readonly #command: Command;
+  readonly #life: Life;
+  readonly #run: number;
   readonly #started = performance.now();
   readonly #ready = deferred<this>();
   readonly #exited = deferred<Outcome>();
@@ -56,34 +54,56 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
   #pipes: Map<number, PipeEnd> = new Map();
   #streams: (Readable | Writable | null)[];
 
-  constructor(settings: Settings, program: Program, entries: readonly Exclude<StdioEntry, null | undefined>[], fault?: Fault) {
+  constructor(template: Template, command: Command, life: Life, entries: readonly Exclude<StdioEntry, null | undefined>[], fault?: Fault) {
     super();
-    this.#settings = settings;
-    this.#program = program;
-    this.spawnfile = settings.file;
-    this.spawnargs = settings.argv;
-    this.ready = this.#ready.promise;
-    this.exited = this.#exited.promise;
-    this.cgroup = directoriesOf(settings);
+    this.#template = template;
+    this.#command = command;
+    this.#life = life;
+    this.#run = template.nextRun();
     this.#streams = entries.map(() => null);
-    this.#deadline = new Deadline(settings.life, (reason, signal) => this.#stop(reason, signal));
+    this.#deadline = new Deadline(life, (reason, signal) => this.#stop(reason, signal));
     try {
-      if (settings.impossible) throw settings.impossible;
-      const streams = openStdio(entries);
-      try {
-        this.#id = launch(program, streams.fds, this, fault ? { trace: settings.trace, fault } : settings);
-      } catch (error) {
-        closeStdio(streams);
-        throw error;
-      }
-      this.#pipes = streams.ours;
-      // What comes with the options is written whether or not anybody asks for the stream.
-      for (const [i, end] of this.#pipes) if (end.data !== undefined) this.#stream(i);
-      this.#deadline.start();
+      this.#launch(entries, fault);
     } catch (error) {
       if (!(error instanceof ContainedError)) throw error;
       process.nextTick(() => this.#fail(error));
     }
+  }
+
+  #launch(entries: readonly Exclude<StdioEntry, null | undefined>[], fault?: Fault): void {
+    if (this.#template.settings.impossible) throw this.#template.settings.impossible;
+    const streams = openStdio(entries);
+    try {
+      const { buffer, size } = this.#template.request(this.#run, this.#command, this.#life.trace, fault);
+      this.#id = launch(buffer, size, streams.fds, this);
+    } catch (error) {
+      closeStdio(streams);
+      throw error;
+    }
+    this.#pipes = streams.ours;
+    // What comes with the options is written whether or not anybody asks for the stream.
+    for (const [i, end] of this.#pipes) if (end.data !== undefined) this.#stream(i);
+    this.#deadline.start();
+  }
+
+  get spawnfile(): string {
+    return this.#command.file;
+  }
+
+  get spawnargs(): readonly string[] {
+    return this.#command.argv;
+  }
+
+  get ready(): Promise<this> {
+    return this.#ready.promise;
+  }
+
+  get exited(): Promise<Outcome> {
+    return this.#exited.promise;
+  }
+
+  get cgroup(): Readonly<Record<string, string>> {
+    return this.#template.directories(this.#run);
   }
 
   get [containerId](): number | undefined {
@@ -116,7 +136,7 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
     return this.#streams[index] ?? null;
   }
 
-  kill(signal: NodeJS.Signals | number = this.#settings.life.killSignal): boolean {
+  kill(signal: NodeJS.Signals | number = this.#life.killSignal): boolean {
     const number = signalNumber('signal', signal);
     if (this.#ended || this.#id === undefined) return false;
     if (number !== 0) this.killed = true;
@@ -144,6 +164,10 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
     return this.killAll();
   }
 
+  #program(): Program {
+    return this.#template.program(this.#command, this.#run);
+  }
+
   #stop(reason: Reason, signal: number): void {
     this.#reason ??= reason;
     if (this.#id !== undefined) native().signal(this.#id, signal);
@@ -151,7 +175,7 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
 
   onReady(pid: number, trace: Buffer | undefined): void {
     this.pid = pid;
-    if (trace) this.trace = traceOf(this.#program, trace);
+    if (trace) this.trace = traceOf(this.#program(), trace);
     this.#ready.resolve(this);
     this.emit('spawn');
   }
@@ -160,14 +184,14 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
     this.#ended = true;
     this.#deadline.stop();
     if (exit.lost) return this.#fail(lostLauncher());
-    if (exit.errno !== 0) return this.#fail(stepError(this.#program, exit.list, exit.index, exit.errno));
+    if (exit.errno !== 0) return this.#fail(stepError(this.#program(), exit.list, exit.index, exit.errno));
     this.pid ??= pid;
     this.exitCode = exit.code;
     const signal = exit.requestedSignal || exit.signal;
     this.signalCode = exit.signal === 0 ? null : SIGNAL_NAMES.get(signal) ?? null;
-    const usage = usageOf(this.#settings.cgroup?.counters.map(({ name }) => name) ?? [], exit, performance.now() - this.#started);
+    const usage = usageOf(this.#template.settings.cgroup?.counters.map(({ name }) => name) ?? [], exit, performance.now() - this.#started);
     const outcome: Outcome = { reason: this.#reasonOf(exit, usage.oomKills), code: this.exitCode, signal: this.signalCode, usage };
-    if (exit.undoErrno !== 0) this.#exited.reject(stepError(this.#program, 4, exit.undoIndex, exit.undoErrno));
+    if (exit.undoErrno !== 0) this.#exited.reject(stepError(this.#program(), 4, exit.undoIndex, exit.undoErrno));
     else this.#exited.resolve(outcome);
     this.emit('exit', this.exitCode, this.signalCode);
     this.#closeWhenRead();
@@ -207,20 +231,13 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
   }
 }
 
-function directoriesOf({ cgroup }: Settings): Record<string, string> {
-  return {
-    ...cgroup?.unified ? { unified: cgroup.unified.directory } : {},
-    ...Object.fromEntries(cgroup?.v1.map(({ controller, directory }) => [controller, directory]) ?? []),
-  };
-}
-
 const lostLauncher = (): ContainedError => new ContainedError({
   code: 'ECONNRESET', errno: -constants.errno.ECONNRESET, syscall: undefined, path: undefined, dest: undefined,
   step: 'start the container', hint: 'the launcher process was killed meanwhile; another one is there, try again',
 });
 
 function traceOf(program: Program, bytes: Buffer): TraceEntry[] {
-  const lists = ['host', 'join', 'child', 'release'] as const;
+  const lists = ['host', 'join', 'release', 'child'] as const;
   const steps = lists.flatMap(list => program[list].map(op => ({ list, step: stepOf(op) })));
   return steps.map((step, i) => ({ ...step, ns: bytes.readUInt32LE(i * 4) }));
 }

@@ -128,6 +128,13 @@ export function v1Parent(controller: string): string | undefined {
 /** Prefix of the groups that this library names itself; what follows tells the owner. */
 export const GROUP_PREFIX = 'spawn-contained.';
 
-let groups = 0;
-/** A name for a new group that tells whose it is, see `sweep`. Worker threads share the pid but not the counter. */
-export const groupName = (): string => `${GROUP_PREFIX}${hostFacts().owner}.${threadId}.${++groups}`;
+const DIGITS = 8;
+
+/**
+ * A name for new groups that tells whose they are, see `sweep`. It ends in a number of a fixed width, which is 0 here and
+ * differs for every run (`numbered`). Worker threads share the pid but not the counter.
+ */
+export const groupName = (): string => `${GROUP_PREFIX}${hostFacts().owner}.${threadId}.${'0'.repeat(DIGITS)}`;
+
+/** The number of one run, as it stands in the names of its groups. */
+export const groupNumber = (run: number): string => String(run).padStart(DIGITS, '0');

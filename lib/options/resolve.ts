@@ -5,6 +5,7 @@ import { ContainedError, OptionError } from '../errors.js';
 import { hostFacts } from '../host/facts.js';
 import { unifiedParent, groupName } from '../host/cgroups.js';
 import { resolveCgroup } from './cgroup.js';
+import type { Command } from '../program/encode.js';
 import * as check from './check.js';
 import { resolveIdentity } from './identity.js';
 import { ALL_PROCESSORS, resolveAffinity, resolveCapabilities, resolveRlimits, signalNumber } from './limits.js';
@@ -23,8 +24,11 @@ const KEYS = [
   'capabilities', 'noNewPrivileges', 'cgroup', 'stdio', 'init', 'timeout', 'signal', 'killSignal', 'killGrace', 'trace', 'command',
 ] as const satisfies readonly (keyof SpawnOptions | 'command')[];
 
-function resolveEnv(value: unknown): string[] {
-  const given = value === 'inherit' ? process.env : check.object('env', value ?? {}, "an object, or 'inherit'");
+const DEFAULT_ENV = [`PATH=${PATH}`];
+
+function resolveEnv(value: unknown): readonly string[] {
+  if (value === undefined) return DEFAULT_ENV;
+  const given = value === 'inherit' ? process.env : check.object('env', value, "an object, or 'inherit'");
   const env: string[] = [];
   let path = false;
   for (const name in given) {
@@ -38,9 +42,14 @@ function resolveEnv(value: unknown): string[] {
   return env;
 }
 
-function resolveCommand(value: unknown): [string, ...string[]] {
+/** What is run: all of the options that may differ between two runs of one program. */
+export function resolveCommand(options: SpawnOptions, value: unknown): Command {
   const words = typeof value === 'string' ? [value] : check.array('command', value, 'a file, or an array of file and arguments');
-  return [check.nonEmpty('command[0]', words[0], 'a file'), ...words.slice(1).map((word, i) => check.string(`command[${i + 1}]`, word))];
+  const file = check.nonEmpty('command[0]', words[0], 'a file');
+  const argv = [check.optional(options.argv0, v => check.string('argv0', v), file)];
+  for (let i = 1; i < words.length; ++i) argv.push(check.string(`command[${i}]`, words[i]));
+  const env = resolveEnv(options.env);
+  return { file, argv, env, search: env.find(entry => entry.startsWith('PATH='))!.slice(5) };
 }
 
 function name(key: 'hostname' | 'domainname', value: unknown, { create }: Namespaces): string | undefined {
@@ -51,7 +60,7 @@ function name(key: 'hostname' | 'domainname', value: unknown, { create }: Namesp
   return text;
 }
 
-function resolveLife(options: SpawnOptions): Life {
+export function resolveLife(options: SpawnOptions): Life {
   const { signal } = options;
   if (signal !== undefined && !(typeof signal === 'object' && signal !== null && 'aborted' in signal)) throw new OptionError('signal', signal, 'an AbortSignal', 'ERR_INVALID_ARG_TYPE');
   return {
@@ -59,6 +68,7 @@ function resolveLife(options: SpawnOptions): Life {
     signal,
     killSignal: check.optional(options.killSignal, v => signalNumber('killSignal', v), 15),
     killGrace: check.optional(options.killGrace, v => check.number('killGrace', v, 0, MAX_TIMEOUT), 1000),
+    trace: check.optional(options.trace, v => check.boolean('trace', v), false),
   };
 }
 
@@ -81,22 +91,16 @@ function groupOf(options: SpawnOptions, namespaces: Namespaces): Pick<Settings, 
   }
 }
 
-export function resolve(options: SpawnOptions, command: unknown): Settings {
+export function resolve(options: SpawnOptions): Settings {
   check.knownKeys('', check.object('options', options), KEYS);
-  const [file, ...args] = resolveCommand(command);
   const host = hostFacts();
   const namespaces = resolveNamespaces(options, host);
   const fileSystem = resolveFileSystem(options, namespaces);
   const hostRoot = !fileSystem || (fileSystem.root.kind === 'directory' && fileSystem.root.host);
-  const env = resolveEnv(options.env);
   const capabilities = resolveCapabilities(options.capabilities);
   const privileged = host.privileged || namespaces.create.has('user') || namespaces.join.has('user');
   if (capabilities !== 0 && !privileged) throw new OptionError('capabilities', options.capabilities, 'none without root or a new `user` in ns');
   return {
-    file,
-    argv: [check.optional(options.argv0, v => check.string('argv0', v), file), ...args],
-    env,
-    searchPath: env.find(entry => entry.startsWith('PATH='))!.slice(5),
     cwd: check.optional(options.cwd, v => check.insidePath('cwd', v), '/'),
     namespaces,
     timeOffsets: resolveTimeOffsets(options, namespaces),
@@ -114,8 +118,6 @@ export function resolve(options: SpawnOptions, command: unknown): Settings {
     noNewPrivileges: check.optional(options.noNewPrivileges, v => check.boolean('noNewPrivileges', v), true),
     ...groupOf(options, namespaces),
     init: check.optional(options.init, v => check.boolean('init', v), false),
-    trace: check.optional(options.trace, v => check.boolean('trace', v), false),
-    life: resolveLife(options),
   };
 }
 

@@ -66,11 +66,8 @@ export interface CgroupSetting {
   counters: readonly { name: string; path: string }[];
 }
 
+/** Everything but the command and what concerns the handle alone: one of these serves many runs. */
 export interface Settings {
-  file: string;
-  argv: readonly string[];
-  env: readonly string[];
-  searchPath: string;
   cwd: string;
   namespaces: Namespaces;
   timeOffsets: { monotonic: number; boottime: number } | undefined;
@@ -92,8 +89,6 @@ export interface Settings {
   /** What the host cannot do although the options are right; for `exited` to tell. */
   impossible: ContainedError | undefined;
   init: boolean;
-  trace: boolean;
-  life: Life;
 }
 
 /** What concerns the handle and not the program. */
@@ -102,4 +97,5 @@ export interface Life {
   signal: AbortSignal | undefined;
   killSignal: number;
   killGrace: number;
+  trace: boolean;
 }

@@ -3,6 +3,7 @@
 import type { Program } from '../../types/program.js';
 import type { Settings } from '../options/settings.js';
 import { joinGroups, makeGroups, removeGroups } from './cgroup.js';
+import type { Command } from './encode.js';
 import { fileSystemOps } from './filesystem.js';
 import { cloneFlags, enterOps, idMapOps, insideRootOps, loopbackOps, openSources, separates, timeOps, unshareCgroupOps } from './namespaces.js';
 import type { Op } from './ops.js';
@@ -16,7 +17,7 @@ export interface Streams {
   pipes: readonly number[];
 }
 
-export function compile(settings: Settings, streams: Streams): Program {
+export function compile(settings: Settings, streams: Streams, command: Command): Program {
   const slots = new Slots(streams.count);
   const group = makeGroups(settings.cgroup, slots);
   const sources = openSources(settings.namespaces, slots);
@@ -45,7 +46,7 @@ export function compile(settings: Settings, streams: Streams): Program {
     ...streamOps(settings, streams),           // before privileges go
     ...credentialOps(settings),
     ...deathSignal(),                          // after the ids: a change of them clears it, prctl(2)
-    ...execOps(settings, streams),
+    ...execOps(settings, streams, command),
   ];
   const program = {
     clone: cloneFlags(settings.namespaces, apart).child,

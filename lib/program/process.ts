@@ -2,6 +2,7 @@ import type { Settings } from '../options/settings.js';
 import { CWD, type Op } from './ops.js';
 import { PR } from './constants.js';
 import type { Streams } from './compile.js';
+import type { Command } from './encode.js';
 
 const SIGKILL = 9;
 
@@ -59,7 +60,7 @@ export function credentialOps({ privileged, identity, capabilities, noNewPrivile
 /** Should both Node and the launcher be killed, nobody else would end it. */
 export const deathSignal = (): Op[] => [{ op: 'prctl', option: PR.SET_PDEATHSIG, argument: SIGKILL, more: 0 }];
 
-export function execOps(settings: Settings, streams: Streams): Op[] {
+export function execOps(settings: Settings, streams: Streams, command: Command): Op[] {
   return [
     ...settings.cwd === '/' && settings.fileSystem ? [] : [{ op: 'chdir', path: settings.cwd } as const],
     { op: 'umask', mask: settings.umask },
@@ -67,6 +68,6 @@ export function execOps(settings: Settings, streams: Streams): Op[] {
     { op: 'wait' },  // the launcher must be there to clean up, and must know of us
     ...settings.init ? [{ op: 'init' } as const] : [],
     { op: 'unmaskSignals' },
-    { op: 'exec', file: settings.file, search: settings.searchPath, argv: settings.argv, env: settings.env },
+    { op: 'exec', ...command },
   ];
 }

@@ -1,0 +1,40 @@
+// A text that is the same for options that mean the same program, so that it need not be checked and compiled again.
+
+/** These are looked at anew for every run. */
+const OF_THE_RUN = new Set(['command', 'argv0', 'env', 'stdio', 'timeout', 'signal', 'killSignal', 'killGrace', 'trace']);
+
+/** Undefined where the value holds something that a text cannot stand for; such options are resolved every time. */
+function textOf(value: unknown): string | undefined {
+  switch (typeof value) {
+    case 'string': return JSON.stringify(value);
+    case 'number': case 'boolean': return String(value);
+    case 'object': break;
+    default: return undefined;
+  }
+  if (value === null) return undefined;
+  if (Array.isArray(value)) {
+    let text = '[';
+    for (const element of value) {
+      const part = textOf(element);
+      if (part === undefined) return undefined;
+      text += `${part},`;
+    }
+    return `${text}]`;
+  }
+  const prototype: unknown = Object.getPrototypeOf(value);
+  if (prototype !== Object.prototype && prototype !== null) return undefined;
+  return fieldsOf(value as Record<string, unknown>, false);
+}
+
+function fieldsOf(value: Record<string, unknown>, top: boolean): string | undefined {
+  let text = '{';
+  for (const key in value) {
+    if (value[key] === undefined || (top && OF_THE_RUN.has(key))) continue;
+    const part = textOf(value[key]);
+    if (part === undefined) return undefined;
+    text += `${JSON.stringify(key)}:${part},`;
+  }
+  return `${text}}`;
+}
+
+export const keyOf = (options: object): string | undefined => fieldsOf(options as Record<string, unknown>, true);

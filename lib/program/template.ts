@@ -1,0 +1,76 @@
+// A program that is run many times: checked, compiled and encoded once. Runs differ in the command and in the number at
+// the end of their cgroup's name.
+import type { Program } from '../../types/program.js';
+import { groupName, groupNumber } from '../host/cgroups.js';
+import type { Settings } from '../options/settings.js';
+import { compile, type Streams } from './compile.js';
+import { assemble, encode, type Command, type Fault, type Image } from './encode.js';
+
+/** Every place of `name` in the bytes. */
+function placesOf(name: string, bytes: Buffer): number[] {
+  const places: number[] = [];
+  for (let at = bytes.indexOf(name, 0, 'latin1'); at >= 0; at = bytes.indexOf(name, at + 1, 'latin1')) places.push(at);
+  return places;
+}
+
+const NO_COMMAND: Command = { file: '', search: '', argv: [], env: [] };
+
+let runs = 0;
+
+export class Template {
+  readonly settings: Settings;
+  readonly #streams: Streams;
+  readonly #image: Image;
+  readonly #name = groupName();
+  readonly #numbersInHead: readonly number[];
+  readonly #numbersInUndo: readonly number[];
+
+  constructor(settings: Settings, streams: Streams) {
+    this.settings = settings;
+    this.#streams = streams;
+    this.#image = encode(compile(settings, streams, NO_COMMAND));
+    const digits = this.#name.length - groupNumber(0).length;
+    this.#numbersInHead = placesOf(this.#name, this.#image.head).map(at => at + digits);
+    this.#numbersInUndo = placesOf(this.#name, this.#image.undo).map(at => at + digits);
+  }
+
+  /** A number for a run; what it makes has it in its name. */
+  nextRun(): number {
+    return ++runs;
+  }
+
+  /** The request for one run. Valid until the next request is made. */
+  request(run: number, command: Command, trace: boolean, fault?: Fault): { buffer: ArrayBuffer; size: number } {
+    const { buffer, bytes, size } = assemble(this.#image, command, trace, fault);
+    const number = groupNumber(run);
+    const undoAt = size - this.#image.undo.length;
+    for (let i = 0; i < number.length; ++i) {
+      const digit = number.charCodeAt(i);
+      for (const at of this.#numbersInHead) bytes[at + i] = digit;
+      for (const at of this.#numbersInUndo) bytes[undoAt + at + i] = digit;
+    }
+    return { buffer, size };
+  }
+
+  /** The directories of one run, by hierarchy. */
+  directories(run: number): Record<string, string> {
+    const cgroup = this.settings.cgroup;
+    const numbered = (path: string): string => path.replace(this.#name, this.#numbered(run));
+    return {
+      ...cgroup?.unified ? { unified: numbered(cgroup.unified.directory) } : {},
+      ...Object.fromEntries(cgroup?.v1.map(({ controller, directory }) => [controller, numbered(directory)]) ?? []),
+    };
+  }
+
+  /** The program of one run, for errors and traces. */
+  program(command: Command, run: number): Program {
+    const program = compile(this.settings, this.#streams, command);
+    const rename = (_key: string, value: unknown): unknown => typeof value === 'string' ? value.replace(this.#name, this.#numbered(run)) : value;
+    return JSON.parse(JSON.stringify(program, rename)) as Program;
+  }
+
+  #numbered(run: number): string {
+    const number = groupNumber(run);
+    return this.#name.slice(0, -number.length) + number;
+  }
+}
