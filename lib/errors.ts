@@ -1,5 +1,6 @@
-// The two errors of this library.
-import { getSystemErrorName } from 'node:util';
+// The errors of this library.
+import { constants } from 'node:os';
+import type { RunResult } from '../types/contained.js';
 
 /** An option is wrong. Thrown at once, before anything is touched. */
 export class OptionError extends TypeError {
@@ -68,4 +69,30 @@ export class ContainedError extends Error implements ContainedErrorFields {
 }
 
 /** `ENOENT` for 2. */
-export const errnoName = (errno: number): string => errno > 0 ? getSystemErrorName(-errno) : 'UNKNOWN';
+export const errnoName = (errno: number): string => ERRNO_NAMES.get(errno) ?? `errno ${errno}`;
+
+// Not util.getSystemErrorName: libuv does not know them all (ECHILD).
+const ERRNO_NAMES = new Map(Object.entries(constants.errno).map(([name, number]) => [number, name]));
+
+/** What `run` rejects with when the command does not exit with 0: the whole result is in it. */
+export class CommandFailed extends Error implements RunResult<string | Buffer> {
+  readonly reason: RunResult['reason'];
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly usage: RunResult['usage'];
+  readonly stdout: string | Buffer;
+  readonly stderr: string | Buffer;
+
+  constructor(argv: readonly string[], result: RunResult<string | Buffer>) {
+    const how = result.signal ? `ended by ${result.signal}` : `exit code ${result.code}`;
+    const last = result.stderr.toString().trimEnd().split('\n').at(-1);
+    super(`${argv.join(' ')}: ${result.reason === 'exit' || result.reason === 'signal' ? how : `${result.reason}, ${how}`}${last ? `: ${last}` : ''}`);
+    this.name = 'CommandFailed';
+    this.reason = result.reason;
+    this.code = result.code;
+    this.signal = result.signal;
+    this.usage = result.usage;
+    this.stdout = result.stdout;
+    this.stderr = result.stderr;
+  }
+}

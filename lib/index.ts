@@ -1,5 +1,12 @@
 export { spawnContained, explain } from './spawn.js';
-export { ContainedError, OptionError } from './errors.js';
+export { run } from './run.js';
+export { probe } from './probe.js';
+export { sweep } from './sweep.js';
+export { sys } from './sys.js';
+export { CommandFailed, ContainedError, OptionError } from './errors.js';
 export type * from '../types/options.js';
 export type * from '../types/contained.js';
 export type * from '../types/program.js';
+export type * from '../types/probe.js';
+export type * from '../types/sweep.js';
+export type * from '../types/sys.js';

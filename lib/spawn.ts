@@ -55,8 +55,9 @@ function templateOf(options: SpawnOptions, entries: Entries): Template {
   const kinds = entries.map(entry => isPipe(entry) ? 'p' : '-').join('');
   const known = key === undefined ? undefined : templates.get(key + kinds);
   if (known) return known;
-  const template = new Template(resolve(options), streamsOf(entries));
-  const { cgroup, impossible } = template.settings;
+  const settings = resolve(options);
+  const template = new Template(settings, command => compile(settings, streamsOf(entries), command));
+  const { cgroup, impossible } = settings;
   // What depends on the state of the host is looked at again.
   const lasting = !impossible && !(cgroup?.unified && cgroup.unified.enable.length > 0);
   if (key !== undefined && lasting) {

@@ -191,6 +191,14 @@ void Container::adopt(pid_t pid, uint32_t done) {
   else undoing_ = true;
 }
 
+// Closing alone would leave it in the epoll set as long as a child that is still in setup has a copy: epoll(7), "Will
+// closing a file descriptor cause it to be removed". Its events would then be for a container that is gone.
+void Container::drop(sys::Fd& fd) {
+  if (!fd) return;
+  unwatch(fd.get());
+  fd.reset();
+}
+
 void Container::on_channel() {
   char buffer[sizeof(Note) + 4 * 4096];
   alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
@@ -212,7 +220,7 @@ void Container::on_channel() {
     handle(note, buffer + sizeof note, static_cast<uint32_t>(n) - static_cast<uint32_t>(sizeof note), pidfd);
   }
   // The last holder of the other end has closed it: by execve, or by dying before it got there.
-  channel_.reset();
+  drop(channel_);
   if (!ready_ && !failed_ && !has_init_ && !died_in_setup()) report_ready();
 }
 
@@ -241,7 +249,8 @@ void Container::handle(const Note& note, const char* rest, uint32_t rest_size, i
 void Container::take_child(pid_t pid, int pidfd) {
   helper_ = pid_;
   pid_ = pid;
-  pidfd_.reset(pidfd);  // closing the old one takes it out of the epoll set
+  drop(pidfd_);
+  pidfd_.reset(pidfd);
   ledger(id_).pid = pid_;
   ledger(id_).helper = helper_;
   watch(pidfd_.get(), this, false);
@@ -264,8 +273,8 @@ void Container::on_exit() {
   pollfd poll_fd{pidfd_.get(), POLLIN, 0};
   if (poll(&poll_fd, 1, 0) == 0) return;
   if (!ready_) fail(kExecve, 0, ECHILD);
-  pidfd_.reset();
-  channel_.reset();
+  drop(pidfd_);
+  drop(channel_);
   undoing_ = true;
 }
 

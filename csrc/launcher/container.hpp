@@ -42,6 +42,7 @@ class Container {
   void release(Launch& launch, bool last);
   void take_child(pid_t pid, int pidfd);
   void handle(const Note& note, const char* rest, uint32_t rest_size, int pidfd);
+  void drop(sys::Fd& fd);
   bool died_in_setup() const;
   bool handles(int number) const;
   void report_ready();
@@ -70,6 +71,7 @@ class Container {
 // launcher.cc
 Container* find(uint32_t id);
 void watch(int fd, Container* container, bool channel);
+void unwatch(int fd);
 void tell_node(const Message& message, const Text* text);
 Ledger::Entry& ledger(uint32_t id);
 void close_own_fds();  // in a freshly cloned process: what only the launcher may hold

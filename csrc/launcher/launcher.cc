@@ -63,6 +63,8 @@ void watch(int fd, Container* container, bool channel) {
   epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event);
 }
 
+void unwatch(int fd) { epoll_ctl(epoll_fd, EPOLL_CTL_DEL, fd, nullptr); }
+
 // A child that is still in setup must not keep Node from seeing the end of our socket.
 void close_own_fds() {
   close(kSocket);
@@ -164,6 +166,7 @@ bool receive() {
 
 void lose_node() {
   orphaned = true;
+  unwatch(kSocket);
   close(kSocket);
   for_each([](Container* container) { container->kill(); });
 }

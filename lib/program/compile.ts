@@ -60,3 +60,10 @@ export function compile(settings: Settings, streams: Streams, command: Command):
   };
   return { ...program, toString: () => print(program) };
 }
+
+/** clone3 and execve and nothing between but what keeps Node's own things out of the process. */
+export function bareProgram(flags: number, streams: number, command: Command): Program {
+  const child: Op[] = [...afterFork(), ...deathSignal(), ...execOps({ cwd: '/', umask: 0o022, init: false }, { count: streams, pipes: [] }, command)];
+  const program = { clone: flags, joinClone: 0, cgroupSlot: -1, host: [], join: [], release: [], child, undo: [] };
+  return { ...program, toString: () => print(program) };
+}

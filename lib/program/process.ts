@@ -60,9 +60,9 @@ export function credentialOps({ privileged, identity, capabilities, noNewPrivile
 /** Should both Node and the launcher be killed, nobody else would end it. */
 export const deathSignal = (): Op[] => [{ op: 'prctl', option: PR.SET_PDEATHSIG, argument: SIGKILL, more: 0 }];
 
-export function execOps(settings: Settings, streams: Streams, command: Command): Op[] {
+export function execOps(settings: Pick<Settings, 'cwd' | 'umask' | 'init'>, streams: Streams, command: Command): Op[] {
   return [
-    ...settings.cwd === '/' && settings.fileSystem ? [] : [{ op: 'chdir', path: settings.cwd } as const],
+    { op: 'chdir', path: settings.cwd },
     { op: 'umask', mask: settings.umask },
     { op: 'stdio', first: 0, count: streams.count },
     { op: 'wait' },  // the launcher must be there to clean up, and must know of us

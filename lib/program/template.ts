@@ -3,7 +3,7 @@
 import type { Program } from '../../types/program.js';
 import { groupName, groupNumber } from '../host/cgroups.js';
 import type { Settings } from '../options/settings.js';
-import { compile, type Streams } from './compile.js';
+import { bareProgram } from './compile.js';
 import { assemble, encode, type Command, type Fault, type Image } from './encode.js';
 
 /** Every place of `name` in the bytes. */
@@ -18,17 +18,17 @@ const NO_COMMAND: Command = { file: '', search: '', argv: [], env: [] };
 let runs = 0;
 
 export class Template {
-  readonly settings: Settings;
-  readonly #streams: Streams;
+  readonly settings: Pick<Settings, 'cgroup' | 'impossible'>;
+  readonly #compiled: (command: Command) => Program;
   readonly #image: Image;
   readonly #name = groupName();
   readonly #numbersInHead: readonly number[];
   readonly #numbersInUndo: readonly number[];
 
-  constructor(settings: Settings, streams: Streams) {
+  constructor(settings: Template['settings'], compiled: (command: Command) => Program) {
     this.settings = settings;
-    this.#streams = streams;
-    this.#image = encode(compile(settings, streams, NO_COMMAND));
+    this.#compiled = compiled;
+    this.#image = encode(compiled(NO_COMMAND));
     const digits = this.#name.length - groupNumber(0).length;
     this.#numbersInHead = placesOf(this.#name, this.#image.head).map(at => at + digits);
     this.#numbersInUndo = placesOf(this.#name, this.#image.undo).map(at => at + digits);
@@ -64,7 +64,7 @@ export class Template {
 
   /** The program of one run, for errors and traces. */
   program(command: Command, run: number): Program {
-    const program = compile(this.settings, this.#streams, command);
+    const program = this.#compiled(command);
     const rename = (_key: string, value: unknown): unknown => typeof value === 'string' ? value.replace(this.#name, this.#numbered(run)) : value;
     return JSON.parse(JSON.stringify(program, rename)) as Program;
   }
@@ -73,4 +73,9 @@ export class Template {
     const number = groupNumber(run);
     return this.#name.slice(0, -number.length) + number;
   }
+}
+
+/** A program that only clones and executes: what is left of one without any setting. */
+export function bareTemplate(flags: number, streams: number): Template {
+  return new Template({ cgroup: undefined, impossible: undefined }, command => bareProgram(flags, streams, command));
 }

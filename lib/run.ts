@@ -1,0 +1,56 @@
+// A command to its end, with its output.
+import type { Readable, Writable } from 'node:stream';
+import type { Contained, Outcome, RunResult } from '../types/contained.js';
+import type { RunOptions } from '../types/options.js';
+import { CommandFailed, OptionError } from './errors.js';
+import * as check from './options/check.js';
+import { spawnContained } from './spawn.js';
+
+/** Everything a stream says, or the first `most` bytes of it; the rest is read and dropped, so that nobody waits. */
+async function collect(stream: Readable | null, most: number): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  if (stream) {
+    for await (const chunk of stream as AsyncIterable<Buffer>) {
+      if (size >= most) continue;
+      const kept = chunk.subarray(0, most - size);
+      chunks.push(kept);
+      size += kept.length;
+    }
+  }
+  return Buffer.concat(chunks);
+}
+
+function feed(stdin: Writable | null, input: string | Uint8Array | undefined): void {
+  // A command that ends without reading its input has not failed by that.
+  stdin?.on('error', () => {});
+  stdin?.end(input ?? '');
+}
+
+async function finish(child: Contained, input: RunOptions['input'], most: number): Promise<[Outcome, Buffer, Buffer]> {
+  feed(child.stdin, input);
+  return Promise.all([child.exited, collect(child.stdout, most), collect(child.stderr, most)]);
+}
+
+/**
+ * Runs a command in a container to its end and collects what it writes.
+ *
+ * Rejects with {@link CommandFailed}, which has the same fields, when the command does not exit with 0, unless
+ * `reject` is false; and with a ContainedError when it cannot be started.
+ */
+export function run(options: RunOptions & { encoding: 'buffer' }): Promise<RunResult<Buffer>>;
+export function run(options: RunOptions): Promise<RunResult>;
+export async function run(options: RunOptions): Promise<RunResult<string | Buffer>> {
+  const { input, maxOutput, encoding = 'utf8', reject = true, ...spawn } = check.object('options', options) as unknown as RunOptions;
+  if (input !== undefined && typeof input !== 'string' && !(input instanceof Uint8Array)) throw new OptionError('input', input, 'a string or bytes', 'ERR_INVALID_ARG_TYPE');
+  if (encoding !== 'buffer' && !Buffer.isEncoding(encoding)) throw new OptionError('encoding', encoding, "an encoding of Buffer, or 'buffer'");
+  const most = check.optional(maxOutput, v => check.integer('maxOutput', v, 0, Number.MAX_SAFE_INTEGER), Infinity);
+  check.boolean('reject', reject);
+
+  const child = spawnContained(spawn);
+  const [outcome, stdout, stderr] = await finish(child, input, most);
+  const text = (bytes: Buffer): string | Buffer => encoding === 'buffer' ? bytes : bytes.toString(encoding);
+  const result = { ...outcome, stdout: text(stdout), stderr: text(stderr) };
+  if (reject && !(outcome.reason === 'exit' && outcome.code === 0)) throw new CommandFailed(child.spawnargs, result);
+  return result;
+}

@@ -1,0 +1,66 @@
+// What dead processes of this library left behind when neither they nor their launcher could clean up.
+import { readdir, rmdir, writeFile, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { SweepReport } from '../types/sweep.js';
+import { cgroupHost, GROUP_PREFIX, unifiedParent, v1Parent } from './host/cgroups.js';
+import { startTimeOf } from './host/facts.js';
+
+/** Whether the owner that is named in a group is still alive: its pid, and that it started when the name says. */
+function ownerLives(name: string): boolean {
+  const [pid, start] = name.slice(GROUP_PREFIX.length).split('.');
+  return pid !== undefined && start !== undefined && startTimeOf(Number(pid)) === start;
+}
+
+/** Where this host's groups of ours stand. */
+function parents(): { directory: string; unified: boolean }[] {
+  const unified = unifiedParent([])?.directory;
+  const v1 = [...cgroupHost().v1.keys()].flatMap(controller => v1Parent(controller) ?? []);
+  return [
+    ...unified === undefined ? [] : [{ directory: unified, unified: true }],
+    ...[...new Set(v1)].map(directory => ({ directory, unified: false })),
+  ];
+}
+
+async function killMembers(directory: string, unified: boolean): Promise<number> {
+  const pids = (await readFile(join(directory, 'cgroup.procs'), 'utf8')).split('\n').filter(line => line !== '');
+  if (unified) await writeFile(join(directory, 'cgroup.kill'), '1');
+  else for (const pid of pids) try { process.kill(Number(pid), 'SIGKILL'); } catch { /* it has ended by itself */ }
+  return pids.length;
+}
+
+/** A directory is busy until the last member is gone; a second is more than that takes. */
+async function remove(directory: string, unified: boolean): Promise<number> {
+  let killed = 0;
+  for (let wait = 1; ; wait *= 2) {
+    killed += await killMembers(directory, unified);
+    try {
+      await rmdir(directory);
+      return killed;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EBUSY' || wait > 512) throw error;
+    }
+    await sleep(wait);
+  }
+}
+
+/**
+ * Removes the cgroups, and kills the processes in them, of processes of this library that have died together with their
+ * launcher. One that still runs is left alone. Nothing else of a container outlives its processes.
+ */
+export async function sweep(): Promise<SweepReport> {
+  const report: { removed: string[]; killed: number; failed: { path: string; error: Error }[] } = { removed: [], killed: 0, failed: [] };
+  for (const { directory, unified } of parents()) {
+    const names = (await readdir(directory)).filter(name => name.startsWith(GROUP_PREFIX) && !ownerLives(name));
+    for (const name of names) {
+      const path = join(directory, name);
+      try {
+        report.killed += await remove(path, unified);
+        report.removed.push(path);
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== 'ENOENT') report.failed.push({ path, error: error as Error });
+      }
+    }
+  }
+  return report;
+}
