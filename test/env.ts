@@ -1,0 +1,114 @@
+// Where the tests run: what may be left out there, and what must be the same after each as it was before.
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+export const root = process.getuid!() === 0;
+
+/** For tests that only root, or only others, can be given: `t.skip` takes it. Everything else must run. */
+export const needsRoot = root ? false : 'for root only; the pass as root runs it';
+export const needsUser = root ? 'without root only; the pass as an unprivileged user runs it' : false;
+
+/** A directory of this test that is gone after it. */
+export function scratch(t: { teardown(f: () => void): void }): string {
+  const directory = mkdtempSync(join(tmpdir(), 'contained-test-'));
+  t.teardown(() => rmSync(directory, { recursive: true, force: true }));
+  return directory;
+}
+
+let busybox: string | undefined;
+
+/** A root file system of one static program: busybox, by all its names. */
+export function busyboxRoot(t: { teardown(f: () => void): void }): string {
+  busybox ??= ['/bin/busybox', '/usr/bin/busybox'].find(existsSync);
+  if (busybox === undefined) throw new Error("install Debian's package busybox-static");
+  const directory = scratch(t);
+  for (const name of ['bin', 'etc', 'proc', 'dev', 'sys', 'tmp']) mkdirSync(join(directory, name));
+  execFileSync('cp', [busybox, join(directory, 'bin/busybox')]);
+  execFileSync(busybox, ['--install', '-s', join(directory, 'bin')]);
+  for (const name of readdirSync(join(directory, 'bin'))) {
+    if (name !== 'busybox') execFileSync('ln', ['-sf', 'busybox', join(directory, 'bin', name)]);
+  }
+  return directory;
+}
+
+function text(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return '';
+  }
+}
+
+function list(path: string): string[] {
+  try {
+    return readdirSync(path);
+  } catch {
+    return [];
+  }
+}
+
+/** Every cgroup directory of this library's naming, on every hierarchy. */
+function groups(): string[] {
+  const mounts = text('/proc/self/mountinfo').split('\n').filter(line => / - cgroup2? /.test(line)).map(line => line.split(' ')[4]!);
+  const found: string[] = [];
+  const walk = (directory: string, depth: number): void => {
+    for (const entry of depth > 4 ? [] : list(directory)) {
+      const path = join(directory, entry);
+      if (entry.startsWith('spawn-contained.') || entry.startsWith('contained-test')) found.push(path);
+      else if (existsSync(join(path, 'cgroup.procs'))) walk(path, depth + 1);
+    }
+  };
+  mounts.forEach(mount => walk(mount, 0));
+  return [...new Set(found)].sort();
+}
+
+/** Processes that are ours by parentage, but for the launcher: [pid, name]. */
+function children(): string[] {
+  return list('/proc').filter(name => /^\d+$/.test(name)).flatMap(pid => {
+    const stat = text(`/proc/${pid}/stat`);
+    const name = stat.slice(stat.indexOf('('), stat.lastIndexOf(')') + 1);
+    const ppid = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1];
+    return ppid === String(process.pid) && text(`/proc/${pid}/cmdline`).split('\0')[0] !== 'spawn-contained' ? [`${pid} ${name}`] : [];
+  });
+}
+
+function descriptors(): string[] {
+  return list('/proc/self/fd').flatMap(fd => {
+    try {
+      const target = readlinkSync(`/proc/self/fd/${fd}`);
+      // Opened once for the process and kept: the event loop's, the launcher's, /dev/null, and the listing itself.
+      return /anon_inode|\/dev\/null|\/proc\/|memfd:|\/fd$/.test(target) ? [] : [target.replace(/\d+/, 'N')];
+    } catch {
+      return [];
+    }
+  }).sort();
+}
+
+export interface Surroundings {
+  groups: string[];
+  children: string[];
+  descriptors: string[];
+  mounts: string;
+  temporary: string[];
+}
+
+export const surroundings = (): Surroundings => ({
+  groups: groups(),
+  children: children(),
+  descriptors: descriptors(),
+  mounts: text('/proc/self/mountinfo'),
+  temporary: list(tmpdir()).filter(name => name.startsWith('spawn-contained')).sort(),
+});
+
+/** That everything is as it was; streams of the event loop may take a few turns to close. */
+export async function sameAs(before: Surroundings): Promise<Surroundings> {
+  let now = surroundings();
+  for (let i = 0; i < 50 && JSON.stringify(now) !== JSON.stringify(before); ++i) {
+    await sleep(20);
+    now = surroundings();
+  }
+  return now;
+}
