@@ -98,7 +98,7 @@ void run_intermediate(Launch& launch) {
   if (made.pid == 0) run_child(launch);
   if (made.pid < 0) give_up(launch, kClone, 0, errno);
 
-  Note note{Note::kChild, 0, 0, made.pid};
+  Note note{Note::kCloned, 0, 0, made.pid};
   alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
   iovec part{&note, sizeof note};
   msghdr message{};

@@ -99,6 +99,7 @@ void Container::launch(const Header& header, const Section& program, State& stat
     if (op.code != Code::exec) continue;
     launch.argv = vector_of(state.text(op.strings[2]), op.numbers[0]);
     launch.envp = vector_of(state.text(op.strings[3]), op.numbers[1]);
+    break;  // it is the last
   }
   if (run_list(launch, kHost)) clone(launch);
   free(const_cast<char**>(launch.argv));
@@ -200,7 +201,7 @@ void Container::drop(sys::Fd& fd) {
 }
 
 void Container::on_channel() {
-  char buffer[sizeof(Note) + 4 * 4096];
+  char buffer[sizeof(Note) + kText];
   alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
   for (;;) {
     iovec part{buffer, sizeof buffer};
@@ -229,7 +230,7 @@ void Container::handle(const Note& note, const char* rest, uint32_t rest_size, i
   switch (note.kind) {
     case Note::kFailed:
       return fail(note.list, note.index, note.value);
-    case Note::kChild:
+    case Note::kCloned:
       take_child(note.value, pidfd);
       (void)!::send(channel_.get(), &go, 1, MSG_NOSIGNAL);
       return;

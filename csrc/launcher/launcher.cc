@@ -74,10 +74,10 @@ void close_own_fds() {
 void tell_node(const Message& message, const Text* text) {
   if (orphaned) return;
   iovec parts[] = {{const_cast<Message*>(&message), sizeof message}, {text->bytes, text->size}};
-  msghdr packet{};
-  packet.msg_iov = parts;
-  packet.msg_iovlen = 2;
-  while (sendmsg(kSocket, &packet, MSG_NOSIGNAL) < 0 && errno == EINTR) {
+  msghdr whole{};
+  whole.msg_iov = parts;
+  whole.msg_iovlen = 2;
+  while (sendmsg(kSocket, &whole, MSG_NOSIGNAL) < 0 && errno == EINTR) {
   }
 }
 
@@ -159,7 +159,7 @@ bool receive() {
     memcpy(fds, CMSG_DATA(header), static_cast<size_t>(count) * sizeof(int));
   }
   if (static_cast<size_t>(n) < sizeof(Header)) return true;
-  if (reinterpret_cast<const Header*>(packet)->flags & kMemfd) obey_memfd(fds, count);
+  if (count > 0 && reinterpret_cast<const Header*>(packet)->flags & kMemfd) obey_memfd(fds, count);
   else obey(packet, fds, count);
   return true;
 }

@@ -160,7 +160,7 @@ struct Ledger {
 struct Note {
   enum Kind : uint32_t {
     kFailed = 1,  // list, index, value: the step and its errno
-    kChild = 2,   // value: pid of the contained process, its pidfd attached; from the intermediate process
+    kCloned = 2,  // value: pid of the contained process, its pidfd attached; from the intermediate process
     kTimes = 3,   // followed by the nanoseconds of every op so far
     kStarted = 4, // from an init: the command runs
     kStatus = 5,  // from an init: value: wait status of the command

@@ -98,7 +98,8 @@ export function resolveIdentity(options: SpawnOptions, { create, join }: Namespa
   const given = check.optional(options.user, resolveUser, undefined);
   if (!create.has('user')) {
     for (const key of ['uidMap', 'gidMap'] as const) if (options[key] !== undefined) throw new OptionError(key, options[key], 'a new `user` in ns');
-    if (join.has('user')) return { user: given ?? { uid: 0, gid: 0, groups: [] }, maps: undefined, setgroups: false };
+    // Who enters a user namespace is whoever it maps the caller to; as root, its root.
+    if (join.has('user')) return { user: given ?? (host.privileged ? { uid: 0, gid: 0, groups: [] } : undefined), maps: undefined, setgroups: false };
     // Nothing of the host is protected from its own root, so a command that sees the host's files is somebody else.
     const fallback = host.privileged && hostRoot ? { uid: NOBODY, gid: NOBODY, groups: [] } : undefined;
     const user = given ?? fallback ?? (host.privileged ? { uid: 0, gid: 0, groups: [] } : undefined);

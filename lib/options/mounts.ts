@@ -1,6 +1,6 @@
 // What the command sees as its file system.
 import { resolve as absolute } from 'node:path';
-import type { SpawnOptions } from '../../types/options.js';
+import type { NamespaceKind, SpawnOptions } from '../../types/options.js';
 import { OptionError } from '../errors.js';
 import { MS } from '../program/constants.js';
 import * as check from './check.js';
@@ -21,17 +21,18 @@ const plain = { readonly: false, propagation: 0 };
 const tmpfs = (target: string, size = TMPFS_SIZE, mode = 0o1777): MountSetting => ({ ...plain, type: 'tmpfs', target, size, mode });
 
 /** What the root gets unless the options say otherwise, in the order of mounting. */
-function defaultMounts({ create }: Namespaces, hostRoot: boolean): MountSetting[] {
+function defaultMounts({ create, join }: Namespaces, hostRoot: boolean): MountSetting[] {
+  const own = (kind: NamespaceKind): boolean => create.has(kind) || join.has(kind);
   return [
-    // In somebody else's pid namespace only its owner may mount proc; then the host's is what there is.
-    create.has('pid') ? { ...plain, type: 'proc', target: '/proc' }
+    // The pid namespace of the host is not ours to mount proc of; then the host's is what there is.
+    own('pid') ? { ...plain, type: 'proc', target: '/proc' }
       : { ...plain, type: 'bind', source: '/proc', recursive: true, target: '/proc' },
     { ...plain, type: 'dev', target: '/dev' },
     { ...plain, type: 'devpts', target: '/dev/pts' },
     tmpfs('/dev/shm'),
-    ...create.has('ipc') ? [{ ...plain, type: 'mqueue', target: '/dev/mqueue' } as const] : [],
+    ...own('ipc') ? [{ ...plain, type: 'mqueue', target: '/dev/mqueue' } as const] : [],
     // sysfs shows the devices of a network namespace, and only its owner may mount it.
-    ...create.has('net') ? [{ ...plain, type: 'sysfs', target: '/sys', readonly: true } as const] : [],
+    ...own('net') ? [{ ...plain, type: 'sysfs', target: '/sys', readonly: true } as const] : [],
     ...hostRoot ? [tmpfs('/tmp'), tmpfs('/run', 16 * 2 ** 20, 0o755)] : [],
   ];
 }

@@ -22,6 +22,7 @@ export function compile(settings: Settings, streams: Streams, command: Command):
   const group = makeGroups(settings.cgroup, slots);
   const sources = openSources(settings.namespaces, slots);
   const maps = idMapOps(settings.identity);
+  const fileSystem = fileSystemOps(settings, slots);
   const apart = separates(settings.namespaces);
 
   // What a process does first, whichever process that is.
@@ -35,13 +36,14 @@ export function compile(settings: Settings, streams: Streams, command: Command):
   ];
   const child: Op[] = [
     ...apart ? [] : [...arrive, ...enter],
-    ...insideRootOps(settings.identity),       // a file made by an id without a mapping is EOVERFLOW
+    ...fileSystem.open,                        // as the caller still: what it may read, it may hand in
+    ...insideRootOps(settings),                // a file made by an id without a mapping is EOVERFLOW
     ...unshareCgroupOps(settings.namespaces),  // after the groups are joined: its root is the group one is in
     ...afterFork(),
     ...loopbackOps(settings.namespaces),
     ...nameOps(settings),
     ...attributeOps(settings),                 // before the root changes: they are written to the host's /proc
-    ...fileSystemOps(settings, slots),         // ends with the change of root
+    ...fileSystem.build,                       // ends with the change of root
     ...userOps(settings),                      // after it: names are those of the container
     ...streamOps(settings, streams),           // before privileges go
     ...credentialOps(settings),

@@ -179,17 +179,26 @@ function rootOps(builder: Builder, { root, readonly }: FileSystem): { open: Op[]
   return { open: [], close: readonlyOps };
 }
 
-export function fileSystemOps(settings: Settings, slots: Slots): Op[] {
+export interface FileSystemOps {
+  /** Opens what is of the host, by the ids that the caller has there. */
+  open: readonly Op[];
+  /** Makes the new root and changes to it. */
+  build: readonly Op[];
+}
+
+export function fileSystemOps(settings: Settings, slots: Slots): FileSystemOps {
   const { fileSystem } = settings;
-  if (!fileSystem) return [];
+  if (!fileSystem) return { open: [], build: [] };
   const builder = new Builder(settings, slots);
   const root = rootOps(builder, fileSystem);
   for (const mount of fileSystem.mounts) builder.mount(mount);
   const masks = builder.mask(fileSystem.maskedPaths);
-  return [
+  const open: Op[] = [
     // Or what is mounted here would be mounted on the host: mount_namespaces(7), "SHARED SUBTREES".
     { op: 'mountSetattr', path: '/', at: CWD, set: 0, propagation: MS.PRIVATE, flags: AT.RECURSIVE },
     ...builder.sources,
+  ];
+  const build: Op[] = [
     ...builder.hidden,
     ...root.open,
     move(builder.root, CWD, null),
@@ -200,4 +209,5 @@ export function fileSystemOps(settings: Settings, slots: Slots): Op[] {
     ...fileSystem.readonlyPaths.map((path): Op => ({ op: 'readonly', path, root: builder.root, forgive: ENOENT })),
     { op: 'pivotRoot', root: builder.root, stacked: builder.stacked },
   ];
+  return { open, build };
 }

@@ -1,9 +1,12 @@
 import { constants } from 'node:fs';
+import { constants as os } from 'node:os';
 import type { NamespaceKind } from '../../types/options.js';
 import type { IdMap, Identity, Namespaces, Settings } from '../options/settings.js';
 import { CLONE, PR } from './constants.js';
 import { CWD, type Op } from './ops.js';
 import type { Slots } from './slots.js';
+
+const { EINVAL } = os.errno;
 
 export const CLONE_FLAG: Record<NamespaceKind, number> = {
   mnt: CLONE.NEWNS, pid: CLONE.NEWPID, net: CLONE.NEWNET, ipc: CLONE.NEWIPC, uts: CLONE.NEWUTS, user: CLONE.NEWUSER,
@@ -89,9 +92,13 @@ export function idMapOps({ maps, setgroups }: Identity): Op[] {
   ];
 }
 
-/** Setup goes on as an id that the namespace knows; its root, where that is mapped. */
-export function insideRootOps({ maps }: Identity): Op[] {
-  if (!maps) return [];
+/** Setup goes on as an id that the user namespace knows; its root, where that is mapped. */
+export function insideRootOps({ identity: { maps, user }, namespaces }: Settings): Op[] {
+  if (!maps) {
+    // In one that is entered the caller may be mapped to whatever; EINVAL says that its root is nobody.
+    return namespaces.join.has('user') && user
+      ? [{ op: 'setresgid', gid: 0, forgive: EINVAL }, { op: 'setresuid', uid: 0, forgive: EINVAL }] : [];
+  }
   const first = ({ ranges }: IdMap): number => ranges.some(r => r.inside === 0) ? 0 : ranges[0]!.inside;
   return [{ op: 'setresgid', gid: first(maps.gid) }, { op: 'setresuid', uid: first(maps.uid) }];
 }
