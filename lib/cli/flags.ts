@@ -1,0 +1,129 @@
+// The one table of flags: what each is called, what its help says, and which options it stands for. Parsing and help both
+// read it. Values are only brought into shape here; whether they are right is for the library to say.
+import type { Mount, NamespaceSource, Rlimit, SpawnOptions } from '../../types/options.js';
+import { readMount, readTmpfs, readVolume } from './mounts.js';
+import { affinity, duration, idRange, integer, number, octal, pair, signalName } from './values.js';
+
+/** What flags make: the options of `spawnContained`, and what only the command line knows. */
+export interface Given extends SpawnOptions {
+  /** Print the outcome to stderr. */
+  stats?: boolean;
+}
+
+export const SECTIONS = ['Isolation', 'File system', 'Names and environment', 'Identity and privileges', 'Limits', 'Life', 'Reports'] as const;
+
+interface Common {
+  name: string;
+  short?: string;
+  section: typeof SECTIONS[number];
+  help: string;
+  /** Which option an OptionError names when the value is wrong. */
+  option: string;
+}
+
+export interface ValueFlag extends Common {
+  /** What stands for the value in the help. */
+  argument: string;
+  /** Whether every one that is given counts, or only the last. */
+  repeatable?: true;
+  read(text: string): Given;
+}
+
+export interface Switch extends Common {
+  argument?: undefined;
+  read(on: boolean): Given;
+}
+
+export type Flag = ValueFlag | Switch;
+
+function namespaces(text: string): Given {
+  const parts = text.split(',').filter(part => part !== '');
+  if (!parts.some(part => part.includes('='))) return { ns: parts as (keyof NamespaceMap)[] };
+  const sources = parts.map(part => {
+    const [kind, source] = part.includes('=') ? pair(part, 'KIND=PATH') : [part, 'new'];
+    return [kind, /^\d+$/.test(source) ? Number(source) : source] as const;
+  });
+  return { ns: Object.fromEntries(sources) as NamespaceMap };
+}
+
+type NamespaceMap = Partial<Record<'mnt' | 'pid' | 'net' | 'ipc' | 'uts' | 'user' | 'cgroup' | 'time', NamespaceSource>>;
+
+/** `K=V`, or `K` for the value that it has here; one that is not set here is left out. */
+function variable(text: string): Given {
+  const at = text.indexOf('=');
+  const name = at < 0 ? text : text.slice(0, at);
+  const value = at < 0 ? process.env[name] : text.slice(at + 1);
+  return { env: value === undefined ? {} : { [name]: value } };
+}
+
+function ulimit(text: string): Given {
+  const [name, values] = pair(text, 'NAME=SOFT[:HARD]');
+  const limit = (value: string): number | 'unlimited' => value === 'unlimited' || value === '-1' ? 'unlimited' : integer(value);
+  const [soft = '', hard] = values.split(':');
+  const both: Rlimit = hard === undefined ? limit(soft) : { soft: limit(soft), hard: limit(hard) };
+  return { rlimits: { [name]: both } };
+}
+
+const mount = (value: Mount): Given => ({ mounts: [value] });
+
+export const FLAGS: readonly Flag[] = [
+  { name: 'ns', argument: 'LIST', section: 'Isolation', option: 'ns', help: 'new namespaces of mnt,pid,net,ipc,uts,user,cgroup,time; KIND=PATH or KIND=PID enters one (default: all but time, and user only without root)', read: namespaces },
+  { name: 'network', argument: 'MODE', section: 'Isolation', option: 'network', help: 'none: only the loopback device; host: that of the caller (default: none)', read: text => ({ network: text as 'none' }) },
+
+  { name: 'rootfs', argument: 'DIR', section: 'File system', option: 'rootfs', help: "what the command sees as / (default: the host's own, read-only)", read: text => ({ rootfs: text }) },
+  { name: 'overlay', argument: 'LOWER', repeatable: true, section: 'File system', option: 'rootfs.lower', help: 'root of layers that stay as they are, the uppermost first; writes are thrown away', read: text => ({ rootfs: { lower: [text] } }) },
+  { name: 'upper', argument: 'DIR', section: 'File system', option: 'rootfs.upper', help: 'with --overlay: keep the writes here', read: text => ({ rootfs: { upper: text } as { lower: string; upper: string } }) },
+  { name: 'work', argument: 'DIR', section: 'File system', option: 'rootfs.work', help: 'with --upper: an empty directory on its file system', read: text => ({ rootfs: { work: text } as { lower: string; work: string } }) },
+  { name: 'read-only', section: 'File system', option: 'readonly', help: "a root that cannot be written to (default for the host's /; --read-only=false is the opposite)", read: on => ({ readonly: on }) },
+  { name: 'volume', short: 'v', argument: 'SRC:DST[:ro]', repeatable: true, section: 'File system', option: 'mounts', help: "show the host's SRC at DST", read: text => mount(readVolume(text)) },
+  { name: 'mount', argument: 'type=…,target=…', repeatable: true, section: 'File system', option: 'mounts', help: 'type bind, tmpfs, overlay, proc, sysfs, devpts or mqueue; source=, target=, readonly, propagation=, size=, mode=, lower=A:B, upper=, work=', read: text => mount(readMount(text)) },
+  { name: 'tmpfs', argument: 'PATH[:size=…]', repeatable: true, section: 'File system', option: 'tmpfs', help: 'an empty file system in memory; also mode=, ro (default size: 64M)', read: text => ({ tmpfs: readTmpfs(text) }) },
+  { name: 'masked-path', argument: 'PATH', repeatable: true, section: 'File system', option: 'maskedPaths', help: "a path that reads as empty, in place of runc's list", read: text => ({ maskedPaths: [text] }) },
+  { name: 'readonly-path', argument: 'PATH', repeatable: true, section: 'File system', option: 'readonlyPaths', help: "a path that cannot be written to, in place of runc's list", read: text => ({ readonlyPaths: [text] }) },
+
+  { name: 'hostname', argument: 'NAME', section: 'Names and environment', option: 'hostname', help: 'host name (default: contained)', read: text => ({ hostname: text }) },
+  { name: 'domainname', argument: 'NAME', section: 'Names and environment', option: 'domainname', help: 'NIS domain name', read: text => ({ domainname: text }) },
+  { name: 'cwd', short: 'w', argument: 'DIR', section: 'Names and environment', option: 'cwd', help: 'working directory inside (default: /)', read: text => ({ cwd: text }) },
+  // Before `env`, which overrides what it brings.
+  { name: 'env-inherit', section: 'Names and environment', option: 'env', help: "hand on the caller's environment (default: only PATH)", read: on => on ? { env: { ...process.env } } : {} },
+  { name: 'env', short: 'e', argument: 'K[=V]', repeatable: true, section: 'Names and environment', option: 'env', help: 'set a variable, or hand on the one of this name', read: variable },
+
+  { name: 'user', short: 'u', argument: 'USER', section: 'Identity and privileges', option: 'user', help: "uid, uid:gid, name or name:group (default: nobody for root on the host's /, root with --rootfs, else the caller)", read: text => ({ user: text }) },
+  { name: 'uid-map', argument: 'IN:OUT:COUNT', repeatable: true, section: 'Identity and privileges', option: 'uidMap', help: 'ids of a user namespace (IN inside is OUT on the host), or auto', read: text => ({ uidMap: text === 'auto' ? text : [idRange(text)] }) },
+  { name: 'gid-map', argument: 'IN:OUT:COUNT', repeatable: true, section: 'Identity and privileges', option: 'gidMap', help: 'the same for groups (default: as --uid-map auto)', read: text => ({ gidMap: text === 'auto' ? text : [idRange(text)] }) },
+  { name: 'umask', argument: 'OCTAL', section: 'Identity and privileges', option: 'umask', help: 'file mode creation mask (default: 022)', read: text => ({ umask: octal(text) }) },
+  { name: 'cap-add', argument: 'NAME', repeatable: true, section: 'Identity and privileges', option: 'capabilities', help: 'a capability that the command keeps, as NET_RAW (default: none)', read: text => ({ capabilities: text.split(',') }) },
+  { name: 'allow-new-privileges', section: 'Identity and privileges', option: 'noNewPrivileges', help: 'let setuid files and file capabilities work', read: on => ({ noNewPrivileges: !on }) },
+  { name: 'no-new-privileges', section: 'Identity and privileges', option: 'noNewPrivileges', help: 'the opposite, which is the default', read: on => ({ noNewPrivileges: on }) },
+
+  { name: 'memory', short: 'm', argument: 'SIZE', section: 'Limits', option: 'cgroup.memory', help: 'most memory, as 256M; above it the kernel kills', read: text => ({ cgroup: { memory: { max: text } } }) },
+  { name: 'cpus', argument: 'NUMBER', section: 'Limits', option: 'cgroup.cpu', help: 'most processor time, in processors, as 0.5', read: text => ({ cgroup: { cpu: { max: number(text) } } }) },
+  { name: 'pids-limit', argument: 'NUMBER', section: 'Limits', option: 'cgroup.pids', help: 'most processes and threads', read: text => ({ cgroup: { pids: { max: integer(text) } } }) },
+  { name: 'cgroup-name', argument: 'NAME', section: 'Limits', option: 'cgroup.name', help: 'name of its cgroup (default: one that sweep knows)', read: text => ({ cgroup: { name: text } }) },
+  { name: 'cgroup-parent', argument: 'PATH', section: 'Limits', option: 'cgroup.parent', help: 'group to make it in (default: found on the host)', read: text => ({ cgroup: { parent: text } }) },
+  { name: 'ulimit', argument: 'NAME=SOFT[:HARD]', repeatable: true, section: 'Limits', option: 'rlimits', help: 'a resource limit, as nofile=1024, in the units of getrlimit(2)', read: ulimit },
+  { name: 'cpu-affinity', argument: 'LIST', section: 'Limits', option: 'cpuAffinity', help: 'processors that it may run on, as 0,2-3', read: text => ({ cpuAffinity: affinity(text) }) },
+  { name: 'nice', argument: 'NUMBER', section: 'Limits', option: 'nice', help: '-20 to 19; a higher one gives way to others', read: text => ({ nice: integer(text) }) },
+  { name: 'oom-score-adj', argument: 'NUMBER', section: 'Limits', option: 'oomScoreAdj', help: '-1000 to 1000; the highest is killed first when the host has no memory left', read: text => ({ oomScoreAdj: integer(text) }) },
+
+  { name: 'init', section: 'Life', option: 'init', help: 'a reaper as pid 1 (default: the command is pid 1)', read: on => ({ init: on }) },
+  { name: 'timeout', argument: 'TIME', section: 'Life', option: 'timeout', help: 'end it after this time, as 500 (ms), 5s, 2m', read: text => ({ timeout: duration(text) }) },
+  { name: 'kill-signal', argument: 'SIGNAL', section: 'Life', option: 'killSignal', help: 'what --timeout sends first (default: TERM)', read: text => ({ killSignal: signalName(text) }) },
+  { name: 'kill-grace', argument: 'TIME', section: 'Life', option: 'killGrace', help: 'time from then until SIGKILL (default: 1s)', read: text => ({ killGrace: duration(text) }) },
+
+  { name: 'trace', section: 'Reports', option: 'trace', help: 'print the time of each step of the start to stderr', read: on => ({ trace: on }) },
+  { name: 'stats', section: 'Reports', option: 'stats', help: 'print how it ended and what it used to stderr', read: on => ({ stats: on }) },
+];
+
+/** What people who know docker try, and what to tell them. */
+export const NOT_NEEDED: Readonly<Record<string, string>> = {
+  rm: 'nothing is ever left to remove',
+  i: 'standard input is always handed on',
+  interactive: 'standard input is always handed on',
+  t: 'standard streams are handed on as they are; a terminal of its own is not made yet',
+  tty: 'standard streams are handed on as they are; a terminal of its own is not made yet',
+  d: 'contained stays until the command ends; put & behind it',
+  detach: 'contained stays until the command ends; put & behind it',
+  privileged: 'name what it needs with --cap-add, --user 0 and --allow-new-privileges',
+  'cap-drop': 'no capability is kept unless --cap-add names it',
+};

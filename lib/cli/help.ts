@@ -1,0 +1,106 @@
+// Help texts. What concerns flags comes from their table.
+import { FLAGS, SECTIONS, type Flag } from './flags.js';
+
+const WIDTH = 100;
+const COLUMN = 32;
+
+/** Breaks words into lines that leave room for the column of names. */
+function wrap(text: string, width: number): string[] {
+  const lines = [''];
+  for (const word of text.split(' ')) {
+    const last = lines.length - 1;
+    if (lines[last] === '') lines[last] = word;
+    else if (lines[last]!.length + 1 + word.length <= width) lines[last] += ` ${word}`;
+    else lines.push(word);
+  }
+  return lines;
+}
+
+function row(left: string, text: string): string {
+  const lines = wrap(text, WIDTH - COLUMN);
+  const first = left.length > COLUMN - 2 ? `${left}\n${' '.repeat(COLUMN)}` : left.padEnd(COLUMN);
+  return first + lines.join(`\n${' '.repeat(COLUMN)}`);
+}
+
+const flagRow = ({ name, short, argument, help }: Flag): string =>
+  row(`  ${short === undefined ? '   ' : `-${short},`} --${name}${argument === undefined ? '' : ` ${argument}`}`, help);
+
+/** `repeatable` in words, once: it would else stand on a third of the lines. */
+const repeatable = (): string =>
+  FLAGS.flatMap(flag => flag.argument !== undefined && flag.repeatable ? [`--${flag.name}`] : []).join(', ');
+
+const flagHelp = (): string => SECTIONS.map(section =>
+  `${section}:\n${FLAGS.filter(flag => flag.section === section).map(flagRow).join('\n')}`).join('\n\n');
+
+const EXIT_CODES = `Exit code: that of the command; 128+n when signal n ended it (137: SIGKILL, as after too much memory);
+125 error of contained itself, 126 the command cannot be executed, 127 it was not found;
+124 after --timeout when the command, asked to end, exits with 0.`;
+
+const RUN = (): string => `Usage: contained run [FLAGS] [--] COMMAND [ARGUMENT...]
+
+Runs a command in a new container and takes everything away when it ends. By default the command sees the
+host's files, read-only, as nobody, with a /tmp of its own, and neither processes nor network of the host.
+Standard streams are handed on; SIGINT, SIGTERM, SIGHUP and SIGQUIT are forwarded.
+
+Examples:
+  contained run -- sh -c 'id; ps; mount'
+  contained run -m 256M --cpus 0.5 --pids-limit 50 --timeout 10s -v "$PWD":/job:ro -w /job -- node script.js
+  contained run --rootfs ./alpine --hostname box -- /bin/sh
+
+${flagHelp()}
+
+${wrap(`May be repeated: ${repeatable()}.`, WIDTH).join('\n')}
+
+${EXIT_CODES}
+`;
+
+const EXPLAIN = `Usage: contained explain [FLAGS] [--] COMMAND [ARGUMENT...]
+
+Prints what \`contained run\` would do with the same flags, step by step, without doing it. \`host\` is done before
+the process is made and \`undo\` when it has ended; \`child\` is done by the process itself, from top to bottom,
+up to the command. For the flags see \`contained help run\`.
+`;
+
+const PROBE = `Usage: contained probe [--json]
+
+Tells what this host can do, and for each thing that it cannot: cause and remedy.
+Exit code: 0 when a full container can be started, else 1.
+`;
+
+const SWEEP = `Usage: contained sweep [--json]
+
+Removes the cgroups, and kills the processes in them, that processes of this library left behind when they were
+killed together with their launcher. What is still in use is left alone.
+Exit code: 0, or 1 when something could not be removed.
+`;
+
+const MAIN = `Usage: contained COMMAND
+
+Runs commands in Linux containers: no daemon, no images needed, and nothing left behind.
+
+Commands:
+  run        run a command in a container
+  explain    show what run would do, without doing it
+  probe      what this host can do
+  sweep      remove what killed processes left behind
+  help       help on one of these, as \`contained help run\`
+
+Flags:
+  -h, --help
+      --version
+
+Try: contained run -- sh -c 'id; ps; mount'
+`;
+
+export const COMMANDS = ['run', 'explain', 'probe', 'sweep', 'help'] as const;
+export type CommandName = typeof COMMANDS[number];
+
+export function helpOn(command: CommandName): string {
+  switch (command) {
+    case 'run': return RUN();
+    case 'explain': return EXPLAIN;
+    case 'probe': return PROBE;
+    case 'sweep': return SWEEP;
+    case 'help': return MAIN;
+  }
+}

@@ -1,0 +1,104 @@
+#!/usr/bin/env node
+import { readFileSync } from 'node:fs';
+import { parseArgs } from 'node:util';
+import { ContainedError, explain, OptionError, probe, sweep } from '../index.js';
+import { didYouMean } from '../options/check.js';
+import { COMMANDS, helpOn, type CommandName } from './help.js';
+import { note } from './note.js';
+import { flagError, parse } from './parse.js';
+import { errorCode, OWN_ERROR, runCommand } from './run.js';
+import { UsageError } from './values.js';
+import { probeTable, sweepJson, sweepList } from './words.js';
+
+function print(text: string): void {
+  process.stdout.on('error', error => {
+    // `contained help | head` is no error.
+    if ((error as NodeJS.ErrnoException).code !== 'EPIPE') throw error;
+  });
+  process.stdout.write(text.endsWith('\n') ? text : `${text}\n`);
+}
+
+function version(): string {
+  const text = readFileSync(new URL('../../../package.json', import.meta.url), 'utf8');
+  return (JSON.parse(text) as { version: string }).version;
+}
+
+/** `run` and `explain` take the same words. */
+async function withFlags(name: 'run' | 'explain', args: readonly string[]): Promise<number> {
+  const { given, command, help, used } = parse(args);
+  if (help) {
+    print(helpOn(name));
+    return 0;
+  }
+  if (command.length === 0) throw new UsageError(`no command given, as in \`contained ${name} -- sh\``);
+  try {
+    if (name === 'run') return await runCommand(given, command);
+    const { stats: _, ...options } = given;
+    print(String(explain(command[0]!, command.slice(1), { ...options, stdio: 'inherit' })));
+    return 0;
+  } catch (error) {
+    throw error instanceof OptionError ? flagError(error, used) : error;
+  }
+}
+
+/** `probe` and `sweep` take --json and nothing else. */
+async function withJson(name: 'probe' | 'sweep', args: readonly string[]): Promise<number> {
+  const options = { json: { type: 'boolean' }, help: { type: 'boolean', short: 'h' } } as const;
+  const { values, tokens } = parseArgs({ args: [...args], options, strict: false, allowPositionals: true, tokens: true });
+  for (const token of tokens) {
+    if (token.kind === 'option' && Object.hasOwn(options, token.name)) continue;
+    const word = token.kind === 'option' ? token.rawName : token.kind === 'positional' ? token.value : '--';
+    throw new UsageError(`nothing is known of ${JSON.stringify(word)}${didYouMean(word, ['--json', '--help'])}`);
+  }
+  if (values.help) {
+    print(helpOn(name));
+    return 0;
+  }
+  const json = (value: object): string => JSON.stringify(value, undefined, 2);
+  if (name === 'probe') {
+    const report = await probe();
+    print(values.json ? json(report) : probeTable(report));
+    return report.abilities.some(({ name: ability, available }) => ability === 'a full container' && available) ? 0 : 1;
+  }
+  const report = await sweep();
+  print(values.json ? json(sweepJson(report)) : sweepList(report));
+  return report.failed.length === 0 ? 0 : 1;
+}
+
+function commandNamed(word: string): CommandName {
+  const found = COMMANDS.find(name => name === word);
+  if (found === undefined) throw new UsageError(`no command ${JSON.stringify(word)}${didYouMean(word, COMMANDS) || '; see `contained help`'}`);
+  return found;
+}
+
+async function main([word, ...args]: readonly string[]): Promise<number> {
+  switch (word) {
+    case undefined:
+      throw new UsageError('no command given; see `contained help`');
+    case '--version':
+      print(version());
+      return 0;
+    case '-h': case '--help':
+      print(helpOn('help'));
+      return 0;
+  }
+  const name = commandNamed(word);
+  switch (name) {
+    case 'run': case 'explain':
+      return withFlags(name, args);
+    case 'probe': case 'sweep':
+      return withJson(name, args);
+    case 'help':
+      print(helpOn(args[0] === undefined ? 'help' : commandNamed(args[0])));
+      return 0;
+  }
+}
+
+try {
+  // Not process.exit: what was printed to a pipe may not have left yet.
+  process.exitCode = await main(process.argv.slice(2));
+} catch (error) {
+  const expected = error instanceof UsageError || error instanceof ContainedError;
+  note(expected ? error.message : String((error as Error).stack ?? error));
+  process.exitCode = error instanceof UsageError ? OWN_ERROR : errorCode(error);
+}

@@ -1,0 +1,68 @@
+// Reports in words.
+import type { Outcome, TraceEntry, Usage } from '../../types/contained.js';
+import type { HostReport } from '../../types/probe.js';
+import type { SweepReport } from '../../types/sweep.js';
+
+const milliseconds = (ms: number): string => `${ms < 10 ? ms.toFixed(2) : ms.toFixed(0)} ms`;
+
+function bytes(count: number): string {
+  const units = ['B', 'KiB', 'MiB', 'GiB'];
+  let unit = 0;
+  while (count >= 1024 && unit < units.length - 1) {
+    count /= 1024;
+    ++unit;
+  }
+  return `${unit === 0 ? count : count.toFixed(1)} ${units[unit]}`;
+}
+
+const how = ({ code, signal }: Outcome): string => signal === null ? `exit code ${code}` : signal;
+
+function usage({ wallMs, userMs, systemMs, memoryPeak, pidsPeak, oomKills }: Usage): string[] {
+  return [
+    `wall ${milliseconds(wallMs)}`,
+    `user ${milliseconds(userMs)}`,
+    `system ${milliseconds(systemMs)}`,
+    ...memoryPeak === undefined ? [] : [`memory peak ${bytes(memoryPeak)}`],
+    ...pidsPeak === undefined ? [] : [`pids peak ${pidsPeak}`],
+    ...oomKills ? [`oom kills ${oomKills}`] : [],
+  ];
+}
+
+export const statsLine = (outcome: Outcome): string =>
+  [`${outcome.reason}, ${how(outcome)}`, ...usage(outcome.usage)].join('; ');
+
+/** What the exit code alone does not tell. */
+export function notice(outcome: Outcome): string | undefined {
+  switch (outcome.reason) {
+    case 'oom': return `out of memory: the kernel killed ${outcome.usage.oomKills === 1 ? 'a process' : `${outcome.usage.oomKills} processes`} in the container (${how(outcome)})`;
+    case 'timeout': return `timed out after ${milliseconds(outcome.usage.wallMs)} (${how(outcome)})`;
+    default: return undefined;
+  }
+}
+
+export function traceTable(trace: readonly TraceEntry[]): string {
+  const line = (time: number, list: string, step: string): string => `${(time / 1e3).toFixed(1).padStart(9)} µs  ${list.padEnd(7)}  ${step}`;
+  const total = trace.reduce((sum, { ns }) => sum + ns, 0);
+  return [...trace.map(({ ns, list, step }) => line(ns, list, step)), line(total, 'all', `${trace.length} steps`)].join('\n');
+}
+
+export function probeTable({ kernel, node, mode, cgroups, abilities }: HostReport): string {
+  const width = Math.max(...abilities.map(({ name }) => name.length));
+  const rows = abilities.flatMap(({ name, available, detail, remedy }) => [
+    `  ${available ? 'yes' : 'no '}  ${name.padEnd(width)}  ${detail}`,
+    ...remedy === undefined ? [] : [`       ${' '.repeat(width)}  remedy: ${remedy}`],
+  ]);
+  return [`kernel ${kernel}, node ${node}, mode ${mode}, cgroups ${cgroups}`, ...rows].join('\n');
+}
+
+export function sweepList({ removed, killed, failed }: SweepReport): string {
+  return [
+    ...removed.map(path => `removed ${path}`),
+    ...failed.map(({ path, error }) => `failed ${path}: ${error.message}`),
+    `${removed.length} removed, ${killed} killed, ${failed.length} failed`,
+  ].join('\n');
+}
+
+/** An Error has no fields that JSON would show. */
+export const sweepJson = ({ removed, killed, failed }: SweepReport): object =>
+  ({ removed, killed, failed: failed.map(({ path, error }) => ({ path, error: error.message })) });
