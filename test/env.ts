@@ -1,9 +1,11 @@
 // Where the tests run: what may be left out there, and what must be the same after each as it was before.
-import { execFileSync } from 'node:child_process';
+import { execFile, execFileSync, type ExecFileOptions } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { native } from '../dist/lib/native.js';
 
 export const root = process.getuid!() === 0;
 
@@ -50,6 +52,13 @@ function list(path: string): string[] {
   }
 }
 
+/** Whether a group is named by another process that still runs: what that does is not of this test. */
+function ofAnother(name: string): boolean {
+  const [, pid, start] = /^spawn-contained\.(\d+)\.(\d+)\./.exec(name) ?? [];
+  const stat = pid === undefined || pid === String(process.pid) ? '' : text(`/proc/${pid}/stat`);
+  return stat !== '' && stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] === start;
+}
+
 /** Every cgroup directory of this library's naming, on every hierarchy. */
 function groups(): string[] {
   const mounts = text('/proc/self/mountinfo').split('\n').filter(line => / - cgroup2? /.test(line)).map(line => line.split(' ')[4]!);
@@ -57,8 +66,9 @@ function groups(): string[] {
   const walk = (directory: string, depth: number): void => {
     for (const entry of depth > 4 ? [] : list(directory)) {
       const path = join(directory, entry);
-      if (entry.startsWith('spawn-contained.') || entry.startsWith('contained-test')) found.push(path);
-      else if (existsSync(join(path, 'cgroup.procs'))) walk(path, depth + 1);
+      if (entry.startsWith('spawn-contained.') || entry.startsWith('contained-test')) {
+        if (!ofAnother(entry)) found.push(path);
+      } else if (existsSync(join(path, 'cgroup.procs'))) walk(path, depth + 1);
     }
   };
   mounts.forEach(mount => walk(mount, 0));
@@ -71,7 +81,7 @@ function children(): string[] {
     const stat = text(`/proc/${pid}/stat`);
     const name = stat.slice(stat.indexOf('('), stat.lastIndexOf(')') + 1);
     const ppid = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1];
-    return ppid === String(process.pid) && text(`/proc/${pid}/cmdline`).split('\0')[0] !== 'spawn-contained' ? [`${pid} ${name}`] : [];
+    return ppid === String(process.pid) && Number(pid) !== native().launcherPid() ? [`${pid} ${name}`] : [];
   });
 }
 
@@ -111,4 +121,42 @@ export async function sameAs(before: Surroundings): Promise<Surroundings> {
     now = surroundings();
   }
   return now;
+}
+
+let marks = 0;
+
+/** Seconds for sleep(1) that stand in no other command line: whoever has them is of this test. */
+export const mark = (): string => `7${process.pid}.${String(++marks).padStart(4, '0')}`;
+
+/** Pids of the processes that have `word` in their command line. */
+export const processesWith = (word: string): number[] =>
+  list('/proc').filter(name => /^\d+$/.test(name) && text(`/proc/${name}/cmdline`).includes(word)).map(Number);
+
+/** Polls for what has no event. False after ten seconds. */
+export async function until(condition: () => boolean | Promise<boolean>): Promise<boolean> {
+  for (let i = 0; i < 1000; ++i) {
+    if (await condition()) return true;
+    await sleep(10);
+  }
+  return await condition();
+}
+
+export interface NodeResult {
+  code: number | string | null;
+  signal: NodeJS.Signals | null;
+  stdout: string;
+  stderr: string;
+}
+
+export const fixture = (name: string): string => fileURLToPath(new URL(`fixtures/${name}`, import.meta.url));
+
+/** Runs test/fixtures/`name` in a Node of its own to its end, at most a minute; `before` is put in front of the command. */
+export function runFixture(name: string, args: readonly string[] = [], options: ExecFileOptions & { before?: readonly string[] } = {}): Promise<NodeResult> {
+  const { before = [], ...rest } = options;
+  const [file, ...words] = [...before, process.execPath, '--unhandled-rejections=strict', fixture(name), ...args];
+  return new Promise(resolve => {
+    execFile(file!, words, { timeout: 60_000, killSignal: 'SIGKILL', ...rest, encoding: 'utf8', env: { ...process.env, NODE_OPTIONS: '' } }, (error, stdout, stderr) => {
+      resolve({ code: error ? error.code ?? null : 0, signal: error?.signal ?? null, stdout, stderr });
+    });
+  });
 }

@@ -3,10 +3,10 @@
 /** These are looked at anew for every run. */
 const OF_THE_RUN = new Set(['command', 'argv0', 'env', 'stdio', 'timeout', 'signal', 'killSignal', 'killGrace', 'trace']);
 
-/** Undefined where the value holds something that a text cannot stand for; such options are resolved every time. */
+/** Strings carry their length, so that no two values have one text. Undefined where a text cannot stand for the value. */
 function textOf(value: unknown): string | undefined {
   switch (typeof value) {
-    case 'string': return JSON.stringify(value);
+    case 'string': return `${value.length}"${value}`;
     case 'number': case 'boolean': return String(value);
     case 'object': break;
     default: return undefined;
@@ -32,7 +32,7 @@ function fieldsOf(value: Record<string, unknown>, top: boolean): string | undefi
     if (value[key] === undefined || (top && OF_THE_RUN.has(key))) continue;
     const part = textOf(value[key]);
     if (part === undefined) return undefined;
-    text += `${JSON.stringify(key)}:${part},`;
+    text += `${key.length}"${key}:${part},`;
   }
   return `${text}}`;
 }
