@@ -69,6 +69,18 @@ static void ensure(int root, const char *path) {
   close(found);
 }
 
+// As the op `ensure` does it for a directory that is missing: each component looked up and held by fd.
+static void make_in_dev(int root, const char *path) {
+  const char *const name = path + strlen("/dev/");
+  open_in_root(root, path);
+  close(open_in_root(root, "/"));
+  const int dev = open_in_root(root, "/dev");
+  open_in_root(root, path);
+  must(path, mkdirat(dev, name, 0755));
+  close(open_in_root(dev, name));
+  close(dev);
+}
+
 static void set_attributes(int fd, const char *path, unsigned flags, uint64_t set, uint64_t propagation) {
   struct mount_attr attributes = {.attr_set = set, .propagation = propagation};
   must("mount_setattr", mount_setattr(fd, path, flags | AT_RECURSIVE, &attributes, sizeof attributes));
@@ -128,12 +140,12 @@ static void change_root(void) {
   const int dev = NEW_MOUNT("tmpfs", nosuid | MOUNT_ATTR_NOEXEC, "size", "65536", "mode", "755",);
   fill_dev(dev);
   put_in(dev, root, "/dev");
-  ensure(root, "/dev/pts");
+  make_in_dev(root, "/dev/pts");
   put_in(NEW_MOUNT("devpts", nosuid | MOUNT_ATTR_NOEXEC, "newinstance", "", "ptmxmode", "0666", "mode", "0620", "gid", "5",), root, "/dev/pts");
-  ensure(root, "/dev/shm");
+  make_in_dev(root, "/dev/shm");
   put_in(NEW_MOUNT("tmpfs", nosuid | MOUNT_ATTR_NODEV, "size", "67108864", "mode", "1777",), root, "/dev/shm");
   if (kind >= FULL) {
-    ensure(root, "/dev/mqueue");
+    make_in_dev(root, "/dev/mqueue");
     put_in(NEW_MOUNT("mqueue", kernel,), root, "/dev/mqueue");
   }
   if (kind == FULL_NET) put_in(NEW_MOUNT("sysfs", kernel | MOUNT_ATTR_RDONLY,), root, "/sys");

@@ -2,6 +2,7 @@
 // interpreter or Node. What is left out is only what talks to the launcher: the socket pair and the op `wait`.
 //
 //   floor CASE ROOTFS FILE {OP PATH TEXT}…
+//   floor hold CONTROLLER…
 //
 // CASE: 0 bare, 1 pid+mnt, 2 full without net, 3 full with net. The cgroup ops are arguments because their paths are the
 // host's; `@` in a path becomes the number of the slot, since runs in flight need a group each. Each line on stdin,
@@ -154,7 +155,21 @@ static uint64_t time_runs(int count, int flight, char **words) {
   return now() - before;
 }
 
+// The mounts are attached nowhere, so that they end with this process, however it ends.
+static int hold(char **controllers) {
+  for (; *controllers; ++controllers) {
+    const int fs = fsopen("cgroup", FSOPEN_CLOEXEC);
+    must(*controllers, fsconfig(fs, FSCONFIG_SET_FLAG, *controllers, NULL, 0));
+    must(*controllers, fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0));
+    must(*controllers, fsmount(fs, FSMOUNT_CLOEXEC, 0));
+  }
+  puts("held");
+  fflush(stdout);
+  return getchar() != EOF;
+}
+
 int main(int argc, char **argv) {
+  if (argc > 1 && !strcmp(argv[1], "hold")) return hold(argv + 2);
   if (argc < 4) return 2;
   kind = atoi(argv[1]);
   rootfs = argv[2];
