@@ -9,7 +9,7 @@
 // `COUNT FLIGHT [WORD…]`, does COUNT runs with FLIGHT at a time, of the case or else of the command line WORD…, and is
 // answered with the nanoseconds all took. A command line is started from here so that no peer is charged for Node's fork.
 //
-// That the calls are the same was checked on Linux 6.18 by bench/same.sh, which compares strace's counts.
+// That the calls are the same was checked on Linux 6.18 by bench/same.js, which compares what strace counts.
 #define _GNU_SOURCE
 #include "floor-child.h"
 

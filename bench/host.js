@@ -1,6 +1,6 @@
 // What the figures were measured on.
 import { readdirSync, readFileSync, existsSync } from 'node:fs';
-import { cpus, release, totalmem } from 'node:os';
+import { cpus, loadavg, release, totalmem } from 'node:os';
 
 function cgroupMode() {
   const types = readFileSync('/proc/self/mounts', 'utf8').split('\n').map(line => line.split(' ')[2]);
@@ -22,6 +22,7 @@ export const describeHost = () => ({
   kernel: release(),
   cgroups: cgroupMode(),
   node: process.version,
+  load: loadavg()[1].toFixed(1),
   date: new Date().toISOString(),
 });
 

@@ -9,7 +9,7 @@ export function quantile(values, q) {
   return sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))];
 }
 
-export const summary = values => ({ p50: quantile(values, 0.5), p99: quantile(values, 0.99), count: values.length });
+export const summary = values => ({ p10: quantile(values, 0.1), p50: quantile(values, 0.5), p99: quantile(values, 0.99), count: values.length });
 
 /** Another order each round: whoever follows runc would else always pay for what the kernel still does after it. */
 function shuffled(list) {

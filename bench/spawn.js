@@ -1,15 +1,16 @@
 // Measures this library beside its floor and its peers; see the usage below.
 import { execFile } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs, promisify } from 'node:util';
 import { casesFor } from './cases.js';
 import { contendersFor } from './contenders.js';
-import { buildFloor, buildTrue, holdControllers } from './floor.js';
+import { holdControllers } from './floor.js';
 import { describeHost, launcherRss } from './host.js';
 import { measure } from './measure.js';
+import { prepare } from './prepare.js';
 import { report } from './table.js';
 import { judge } from './targets.js';
 
@@ -31,16 +32,6 @@ const { values: args } = parseArgs({
 function countsOf({ quick, runs }) {
   const hot = Number(runs ?? (quick ? 20 : 200));
   return { hot, idle: Math.ceil(hot / 5), bursts: quick ? 2 : 7, burst: quick ? 64 : 160, block: quick ? 50 : 300 };
-}
-
-function prepare(directory) {
-  const rootfs = `${directory}/rootfs`;
-  for (const name of ['proc', 'dev', 'sys']) mkdirSync(`${rootfs}/${name}`, { recursive: true });
-  chmodSync(directory, 0o755);  // the command of the case `bare` is run by nobody
-  const binary = `${directory}/floor`;
-  buildFloor(binary);
-  buildTrue(`${rootfs}/true`);
-  return { directory, rootfs, binary };
 }
 
 async function measureCase(sandbox, setting, counts) {

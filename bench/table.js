@@ -29,8 +29,8 @@ function markdown([head, ...rows]) {
 export function report({ host, cases, block, launcherKB, targets, remarks }, asMarkdown) {
   const table = asMarkdown ? markdown : plain;
   const title = asMarkdown ? text => `**${text}**\n` : text => text;
-  const { machine, processor, cores, memoryGB, kernel, cgroups, node, date } = host;
-  const about = `${machine}, ${processor}, ${cores} cores, ${memoryGB} GB, Linux ${kernel}, cgroups ${cgroups}, Node ${node}, ${date}`;
+  const { machine, processor, cores, memoryGB, kernel, cgroups, node, load, date } = host;
+  const about = `${machine}, ${processor}, ${cores} cores, ${memoryGB} GB, Linux ${kernel}, cgroups ${cgroups}, Node ${node}, load average ${load}, ${date}`;
   const caseTables = cases.map(({ name, rows }) => `${title(`${name}: spawn → exit, in ms`)}\n${table([HEAD, ...rows.map(row => rowOf(row, rows))])}`);
   const blockHead = ['', 'p50 µs', 'p99 µs', 'with 1 GB of Buffers: p50', 'p99'];
   const blockRows = block.small.map(({ name, p50, p99 }, i) => [name, p50, p99, block.large[i].p50, block.large[i].p99].map(cell => typeof cell === 'number' ? cell.toFixed(0) : cell));
