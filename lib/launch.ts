@@ -1,4 +1,5 @@
 // Requests to the launcher, and what it says to the handle that waits for it.
+import { AsyncResource } from 'node:async_hooks';
 import { native, type NativeExit } from './native.js';
 
 /** Who is told of a launched program. */
@@ -10,6 +11,8 @@ export interface LaunchListener {
 interface Live {
   listener: LaunchListener;
   ref: boolean;
+  /** Where it was started: what it leads to goes on in that context (AsyncLocalStorage). */
+  scope: AsyncResource;
 }
 
 const live = new Map<number, Live>();
@@ -19,10 +22,16 @@ let listening = false;
 function hear(id: number, pid: number, trace: Buffer | undefined, exit: NativeExit | undefined): void {
   const entry = live.get(id);
   if (!entry) return;
-  if (!exit) return entry.listener.onReady(pid, trace);
-  setRef(id, false);
-  live.delete(id);
-  entry.listener.onExit(pid, exit);
+  if (exit) {
+    setRef(id, false);
+    live.delete(id);
+  }
+  try {
+    entry.scope.runInAsyncScope(() => exit ? entry.listener.onExit(pid, exit) : entry.listener.onReady(pid, trace));
+  } catch (error) {
+    // Thrown by somebody's listener. Node-API would only warn of it; it is to be an uncaught exception like any other.
+    process.nextTick(() => { throw error; });
+  }
 }
 
 /** Whether the container `id` keeps Node running. */
@@ -42,7 +51,7 @@ export function launch(request: ArrayBuffer, size: number, fds: readonly number[
     listening = true;
   }
   const id = native().spawn(request, size, fds);
-  live.set(id, { listener, ref: false });
+  live.set(id, { listener, ref: false, scope: new AsyncResource('spawn-contained') });
   setRef(id, true);
   return id;
 }

@@ -37,10 +37,11 @@ struct Record {
   pid_t pid = 0, helper = 0;
 };
 
-std::mutex mutex;
-std::unordered_map<uint32_t, Record> records;
-std::deque<Packet> queue;
-Started launcher;
+// Never destroyed: the thread still uses them while a Node that exits runs destructors.
+std::mutex& mutex = *new std::mutex;
+std::unordered_map<uint32_t, Record>& records = *new std::unordered_map<uint32_t, Record>;
+std::deque<Packet>& queue = *new std::deque<Packet>;
+Started& launcher = *new Started;
 bool running = false;  // the thread
 int wake_fd = -1;
 

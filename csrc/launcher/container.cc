@@ -23,6 +23,27 @@ void close_slots() {
   }
 }
 
+// In a freshly cloned process: closes all but the slots and the channel. What else the launcher has open is of other
+// containers; and as long as a copy of our socket's end is anywhere, Node cannot see that the launcher has died.
+void keep_only(int channel) {
+  int kept[kSlots + 2] = {2, channel};
+  int count = 2;
+  for (const int fd : slots)
+    if (fd > 2) kept[count++] = fd;
+  // Mostly in order already, and mostly a handful.
+  for (int i = 1; i < count; ++i)
+    for (int k = i; k > 0 && kept[k - 1] > kept[k]; --k) {
+      const int larger = kept[k - 1];
+      kept[k - 1] = kept[k];
+      kept[k] = larger;
+    }
+  for (int i = 0; i < count; ++i) {
+    const unsigned first = static_cast<unsigned>(kept[i]) + 1;
+    const unsigned last = i + 1 < count ? static_cast<unsigned>(kept[i + 1]) - 1 : ~0U;
+    if (first <= last) sys::close_range(first, last, 0);
+  }
+}
+
 // `count` strings that stand one after the other, as execve wants them.
 char** vector_of(const char* strings, int64_t count) {
   char** vector = static_cast<char**>(malloc((static_cast<size_t>(count) + 1) * sizeof(char*)));
@@ -151,8 +172,7 @@ void Container::clone(Launch& launch) {
   const sys::CloneResult made = fault ? (errno = static_cast<int>(header.fault_errno), sys::CloneResult{-1, -1})
                                       : sys::clone_sibling(joins ? header.join_flags : header.clone_flags, cgroup);
   if (made.pid == 0) {
-    close(channel_.get());
-    close_own_fds();
+    keep_only(ends[1]);
     if (joins) run_intermediate(launch);
     run_child(launch);
   }

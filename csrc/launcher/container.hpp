@@ -74,7 +74,6 @@ void watch(int fd, Container* container, bool channel);
 void unwatch(int fd);
 void tell_node(const Message& message, const Text* text);
 Ledger::Entry& ledger(uint32_t id);
-void close_own_fds();  // in a freshly cloned process: what only the launcher may hold
 uint64_t milliseconds();
 extern const char kName[];
 

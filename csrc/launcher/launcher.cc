@@ -65,12 +65,6 @@ void watch(int fd, Container* container, bool channel) {
 
 void unwatch(int fd) { epoll_ctl(epoll_fd, EPOLL_CTL_DEL, fd, nullptr); }
 
-// A child that is still in setup must not keep Node from seeing the end of our socket.
-void close_own_fds() {
-  close(kSocket);
-  close(epoll_fd);
-}
-
 void tell_node(const Message& message, const Text* text) {
   if (orphaned) return;
   iovec parts[] = {{const_cast<Message*>(&message), sizeof message}, {text->bytes, text->size}};

@@ -50,6 +50,7 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
   readonly #deadline: Deadline;
   #id: number | undefined;
   #ended = false;
+  #awaited = false;  // somebody will be told by a promise
   #reason: Reason | undefined;
   #pipes: Map<number, PipeEnd> = new Map();
   #streams: (Readable | Writable | null)[];
@@ -95,10 +96,12 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
   }
 
   get ready(): Promise<this> {
+    this.#awaited = true;
     return this.#ready.promise;
   }
 
   get exited(): Promise<Outcome> {
+    this.#awaited = true;
     return this.#exited.promise;
   }
 
@@ -225,9 +228,9 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
     this.#deadline.stop();
     this.#ready.reject(error);
     this.#exited.reject(error);
-    // Without a listener for `error` the promises tell it; an uncaught exception would tell those who await them twice.
-    if (this.listenerCount('error') > 0) this.emit('error', error);
     this.#closeWhenRead();
+    // As ever an `error` that nobody listens for is thrown, but those who await a promise are told by that.
+    if (this.listenerCount('error') > 0 || !this.#awaited) this.emit('error', error);
   }
 }
 

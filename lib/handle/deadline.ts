@@ -4,6 +4,7 @@ import type { Life } from '../options/settings.js';
 
 const SIGKILL = 9;
 
+/** Its timers do not keep Node running: that is for the container to do, unless it is unref'ed. */
 export class Deadline {
   readonly #life: Life;
   readonly #stop: (reason: Reason, signal: number) => void;
@@ -17,7 +18,7 @@ export class Deadline {
 
   start(): void {
     const { timeout, signal } = this.#life;
-    if (timeout !== undefined) this.#timer = setTimeout(() => this.#end('timeout'), timeout);
+    if (timeout !== undefined) this.#timer = setTimeout(() => this.#end('timeout'), timeout).unref();
     if (signal?.aborted) this.#end('aborted');
     else signal?.addEventListener('abort', this.#onAbort, { once: true });
   }
@@ -30,6 +31,6 @@ export class Deadline {
   #end(reason: Reason): void {
     this.stop();
     this.#stop(reason, this.#life.killSignal);
-    if (this.#life.killSignal !== SIGKILL) this.#timer = setTimeout(() => this.#stop(reason, SIGKILL), this.#life.killGrace);
+    if (this.#life.killSignal !== SIGKILL) this.#timer = setTimeout(() => this.#stop(reason, SIGKILL), this.#life.killGrace).unref();
   }
 }
