@@ -1,6 +1,6 @@
 // Where the tests run: what may be left out there, and what must be the same after each as it was before.
 import { execFile, execFileSync, type ExecFileOptions } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -31,7 +31,9 @@ export function busyboxRoot(t: { teardown(f: () => void): void }): string {
   execFileSync('cp', [busybox, join(directory, 'bin/busybox')]);
   execFileSync(busybox, ['--install', '-s', join(directory, 'bin')]);
   for (const name of readdirSync(join(directory, 'bin'))) {
-    if (name !== 'busybox') execFileSync('ln', ['-sf', 'busybox', join(directory, 'bin', name)]);
+    if (name === 'busybox') continue;
+    rmSync(join(directory, 'bin', name));
+    symlinkSync('busybox', join(directory, 'bin', name));
   }
   return directory;
 }
