@@ -124,6 +124,10 @@ export const NOT_NEEDED: Readonly<Record<string, string>> = {
   tty: 'standard streams are handed on as they are; a terminal of its own is not made yet',
   d: 'contained stays until the command ends; put & behind it',
   detach: 'contained stays until the command ends; put & behind it',
+  name: 'a container has no name; the pid of contained is what to send signals to',
+  p: 'there is no network but --network none or host',
+  publish: 'there is no network but --network none or host',
+  entrypoint: 'what follows the flags is run as it stands',
   privileged: 'name what it needs with --cap-add, --user 0 and --allow-new-privileges',
   'cap-drop': 'no capability is kept unless --cap-add names it',
 };

@@ -48,7 +48,7 @@ async function withJson(name: 'probe' | 'sweep', args: readonly string[]): Promi
   for (const token of tokens) {
     if (token.kind === 'option' && Object.hasOwn(options, token.name)) continue;
     const word = token.kind === 'option' ? token.rawName : token.kind === 'positional' ? token.value : '--';
-    throw new UsageError(`nothing is known of ${JSON.stringify(word)}${didYouMean(word, ['--json', '--help'])}`);
+    throw new UsageError(`${name} takes no ${word}${didYouMean(word, ['--json', '--help'])}`);
   }
   if (values.help) {
     print(helpOn(name));

@@ -101,5 +101,8 @@ export function flagError(error: OptionError, used: readonly string[]): UsageErr
   const flags = FLAGS.filter(flag => used.includes(flag.name) && concerns(flag));
   if (flags.length === 0) return new UsageError(error.message);
   const name = flags.map(flag => `--${flag.name}`).join(' or ');
+  // A word of the value became a key of the options.
+  const unknown = /^no such option(.*)$/.exec(error.expected);
+  if (unknown) return new UsageError(`${name}: nothing is called ${JSON.stringify(error.path.split('.').at(-1))}${unknown[1]}`);
   return new UsageError(`${name}: ${error.message.slice(error.path.length + 2)}`);
 }

@@ -40,8 +40,12 @@ export function notice(outcome: Outcome): string | undefined {
   }
 }
 
+/** Affinity masks and id maps are long, and a line of the table should stay one. */
+const MOST = 80;
+const clip = (text: string): string => text.length > MOST ? `${text.slice(0, MOST)}…` : text;
+
 export function traceTable(trace: readonly TraceEntry[]): string {
-  const line = (time: number, list: string, step: string): string => `${(time / 1e3).toFixed(1).padStart(9)} µs  ${list.padEnd(7)}  ${step}`;
+  const line = (time: number, list: string, step: string): string => `${(time / 1e3).toFixed(1).padStart(9)} µs  ${list.padEnd(7)}  ${clip(step)}`;
   const total = trace.reduce((sum, { ns }) => sum + ns, 0);
   return [...trace.map(({ ns, list, step }) => line(ns, list, step)), line(total, 'all', `${trace.length} steps`)].join('\n');
 }
