@@ -4,8 +4,10 @@ import type { NativeExit } from '../native.js';
 
 /** `key value` lines, as of cpu.stat and memory.events. */
 function keyed(text: string | undefined, key: string): number | undefined {
-  const match = text === undefined ? null : new RegExp(`^${key} (\\d+)$`, 'm').exec(text);
-  return match ? Number(match[1]) : undefined;
+  if (text === undefined) return undefined;
+  const start = text.startsWith(`${key} `) ? 0 : text.indexOf(`\n${key} `) + 1;
+  if (start === 0 && !text.startsWith(`${key} `)) return undefined;
+  return parseInt(text.slice(start + key.length + 1), 10);
 }
 
 function plain(text: string | undefined): number | undefined {
