@@ -184,7 +184,7 @@ t.test('imports never point back up: options and programs know nothing of handle
   const forbidden = arrows.filter(({ file, target }) => /^lib\/(program|options|host)\//.test(file)
     && /^lib\/(handle|cli)\/|^lib\/(spawn|run|launch|native|index|sys|probe|sweep)\.ts$/.test(target));
   t.same(forbidden, []);
-  t.same(arrows.filter(({ target }) => target === 'lib/index.ts'), [], 'nothing imports the index');
+  t.same(arrows.filter(({ file, target }) => target === 'lib/index.ts' && !file.startsWith('lib/cli/')), [], 'only the command, which is a user, imports the index');
   t.same(arrows.filter(({ file, target }) => file.startsWith('lib/host/') && /^lib\/(program|options)\//.test(target)), [], 'facts of the host stand at the bottom');
   t.same(arrows.filter(({ file }) => file === 'lib/program/ops.ts' || file === 'lib/program/constants.ts'), [], 'the table of ops imports nothing');
 });
