@@ -1,0 +1,56 @@
+// What is done when the first process of a container has ended.
+#include "container.hpp"
+
+#include "../ops/acts.hpp"
+
+#include <stdio.h>
+
+namespace contained {
+
+void Container::kill_members() {
+  for (uint32_t i = 0; i < undo_->counts[0]; ++i) {
+    const Op& op = undo_->ops()[i];
+    if (op.code == Code::killCgroup && op.numbers[3] <= done_) (void)undo(op);
+  }
+}
+
+int Container::undo(const Op& op) {
+  State state;
+  state.base = undo_->base();
+  state.target = pid_;
+  if (op.code == Code::killGroup && pid_ == 0) return 0;
+  if (op.code == Code::read) {
+    char text[4096];
+    const ssize_t size = sys::read_file(AT_FDCWD, state.text(op.strings[0]), text, sizeof text);
+    counters_.append(size < 0 ? "" : text, size < 0 ? 1 : static_cast<uint32_t>(size) + 1);
+    return 0;
+  }
+  return perform(op, state);
+}
+
+// A directory is busy while a member is still dying: it is killed (again) and the step tried again, after 1, 2, 4 …
+// milliseconds. After ten seconds the step is given up, reported, and the rest is still done.
+bool Container::undo_on(uint64_t now) {
+  for (; undo_index_ < undo_->counts[0]; ++undo_index_) {
+    const Op& op = undo_->ops()[undo_index_];
+    if (op.numbers[3] > done_) {
+      if (op.code == Code::read) counters_.append("", 1);
+      continue;
+    }
+    const int error = undo(op);
+    if (error == EBUSY && retries_ < 100) {
+      kill_members();
+      retry_at_ = now + (retries_ < 7 ? 1u << retries_ : 100);
+      ++retries_;
+      return false;
+    }
+    if (error && !undo_error_) {
+      undo_failed_ = undo_index_;
+      undo_error_ = error;
+    }
+  }
+  report_exited();
+  return true;
+}
+
+}  // namespace contained
