@@ -5,6 +5,7 @@
 // that can block.
 #include "connection.hpp"
 
+#include "packet.hpp"
 #include "start.hpp"
 
 #include <deque>
@@ -23,7 +24,7 @@ namespace contained {
 
 namespace {
 
-struct Packet {
+struct Waiting {
   uint32_t id;
   std::vector<uint8_t> bytes;
   std::vector<Attached> fds;
@@ -40,41 +41,16 @@ struct Record {
 // Never destroyed: the thread still uses them while a Node that exits runs destructors.
 std::mutex& mutex = *new std::mutex;
 std::unordered_map<uint32_t, Record>& records = *new std::unordered_map<uint32_t, Record>;
-std::deque<Packet>& queue = *new std::deque<Packet>;
+std::deque<Waiting>& queue = *new std::deque<Waiting>;
 Started& launcher = *new Started;
 bool running = false;  // the thread
 int wake_fd = -1;
-
-void close_owned(std::vector<Attached>& fds) {
-  for (const Attached& fd : fds)
-    if (fd.owned) close(fd.fd);
-  fds.clear();
-}
-
-int send_packet(const uint8_t* bytes, size_t size, const std::vector<Attached>& fds) {
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * kAttached)];
-  iovec part{const_cast<uint8_t*>(bytes), size};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  if (!fds.empty()) {
-    message.msg_control = control;
-    message.msg_controllen = CMSG_SPACE(sizeof(int) * fds.size());
-    cmsghdr* header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof(int) * fds.size());
-    int* const numbers = reinterpret_cast<int*>(CMSG_DATA(header));
-    for (size_t i = 0; i < fds.size(); ++i) numbers[i] = fds[i].fd;
-  }
-  return sys::check(sendmsg(launcher.socket.get(), &message, MSG_DONTWAIT | MSG_NOSIGNAL));
-}
 
 // 0: gone. Else it must wait: the socket is full, too many fds are in flight (ETOOMANYREFS), or the launcher has died
 // and its end will be noticed by the thread.
 int try_send(const uint8_t* bytes, size_t size, const std::vector<Attached>& fds) {
   if (!launcher.socket) return EAGAIN;
-  return send_packet(bytes, size, fds);
+  return send_packet(launcher.socket.get(), bytes, size, fds);
 }
 
 void wake() {
@@ -100,7 +76,7 @@ void submit(uint32_t id, const uint8_t* bytes, size_t size, std::vector<Attached
 
 void flush() {
   while (!queue.empty()) {
-    Packet& packet = queue.front();
+    Waiting& packet = queue.front();
     if (try_send(packet.bytes.data(), packet.bytes.size(), packet.fds) != 0) return;
     close_owned(packet.fds);
     if (const auto found = records.find(packet.id); found != records.end()) found->second.sent = true;
@@ -162,7 +138,7 @@ void on_message(const char* bytes, size_t size) {
 // The successor of a killed launcher: what ran goes on running and is watched; what was being started is killed, since
 // nobody knows how far it came, and its failure is reported when it is gone. What was still queued is simply sent.
 void hand_over(Ledger* ledger) {
-  std::deque<Packet> waiting;
+  std::deque<Waiting> waiting;
   waiting.swap(queue);
   for (auto& [id, record] : records) {
     if (!record.sent) continue;
@@ -186,12 +162,12 @@ void hand_over(Ledger* ledger) {
     if (record.helper && record.lost) kill(record.helper, SIGKILL);
     if (record.killed) send_signal(id, SIGKILL);
   }
-  for (Packet& packet : waiting) queue.push_back(std::move(packet));
+  for (Waiting& packet : waiting) queue.push_back(std::move(packet));
 }
 
 // Nothing can be started: everything that waits fails with the reason.
 void fail_all(int error) {
-  for (Packet& packet : queue) close_owned(packet.fds);
+  for (Waiting& packet : queue) close_owned(packet.fds);
   queue.clear();
   for (auto& [id, record] : records) {
     auto* event = new Event;
@@ -282,16 +258,6 @@ void ensure_running() {
   pthread_sigmask(SIG_SETMASK, &all, &old);
   std::thread(listen).detach();
   pthread_sigmask(SIG_SETMASK, &old, nullptr);
-}
-
-// A request that is too large for a packet, as a small one that carries a memfd.
-bool move_to_memfd(const uint8_t* request, size_t size, Header* header, std::vector<Attached>* fds) {
-  sys::Fd memfd(memfd_create("spawn-contained request", MFD_CLOEXEC));
-  if (!memfd || write(memfd.get(), request, size) != static_cast<ssize_t>(size)) return false;
-  memcpy(header, request, sizeof *header);
-  header->flags |= kMemfd;
-  fds->push_back({memfd.release(), true});
-  return true;
 }
 
 }  // namespace

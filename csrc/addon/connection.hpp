@@ -2,6 +2,7 @@
 #pragma once
 
 #include "../ops/program.hpp"
+#include "packet.hpp"
 
 #include <stdint.h>
 #include <stddef.h>
@@ -26,12 +27,6 @@ class Listener {
 
  protected:
   ~Listener() = default;
-};
-
-// An fd that goes to the launcher; one that is owned is closed here when it has gone.
-struct Attached {
-  int fd;
-  bool owned;
 };
 
 // All three may be called on any thread and never block.
