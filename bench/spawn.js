@@ -74,7 +74,7 @@ async function measureAll(setting, counts) {
   const full = sandboxes.find(({ name }) => name === 'full without net');
   const block = { small: await measureBlock(full, setting, counts.block, 0), large: await measureBlock(full, setting, counts.block, 1) };
   const remarks = [
-    'hot: straight after an unmeasured run of the same; idle: after 100 ms of nothing; p50 and p99 of all runs; × are of hot p50. Contenders take turns in random order. spawnContained emits `exit` and resolves `exited` at the same moment: when everything is removed.',
+    'hot: straight after an unmeasured run of the same; idle: after 100 ms of nothing; × are of hot p50. On a machine that others use, p10 is what comes closest to being alone. Contenders take turns in random order. spawnContained emits `exit` and resolves `exited` at the same moment: when everything is removed.',
     'unshare, bwrap, crun and runc are started by a small C program, so that Node\'s fork is not charged to them; spawnContained and child_process.spawn run in Node.',
     ...held ? [`While it ran, ${controllers.join(', ')} was taken from the v2 half of this hybrid host, without which crun refuses.`] : [],
   ];

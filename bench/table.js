@@ -4,12 +4,12 @@ import { FLIGHT } from './cases.js';
 const ms = value => value.toFixed(2);
 const times = (value, base) => base ? `${(value / base).toFixed(2)}×` : '';
 
-const HEAD = ['', 'hot p50', 'p99', 'idle p50', 'p99', '× floor', '× child_process', `runs/s, ${FLIGHT} in flight`, 'note'];
+const HEAD = ['', 'hot p10', 'p50', 'p99', 'idle p50', 'p99', '× floor', '× child_process', `runs/s, ${FLIGHT} in flight`, 'note'];
 
 function rowOf({ name, note, missing, hot, idle, perSecond }, rows) {
-  if (missing) return [name, '–', '–', '–', '–', '–', '–', '–', missing];
+  if (missing) return [name, ...Array(8).fill('–'), missing];
   const base = wanted => rows.find(row => row.name === wanted)?.hot.p50;
-  return [name, ms(hot.p50), ms(hot.p99), ms(idle.p50), ms(idle.p99), times(hot.p50, base('floor')),
+  return [name, ms(hot.p10), ms(hot.p50), ms(hot.p99), ms(idle.p50), ms(idle.p99), times(hot.p50, base('floor')),
     times(hot.p50, base('child_process.spawn')), perSecond.toFixed(0), note];
 }
 
@@ -32,13 +32,13 @@ export function report({ host, cases, block, launcherKB, targets, remarks }, asM
   const { machine, processor, cores, memoryGB, kernel, cgroups, node, load, date } = host;
   const about = `${machine}, ${processor}, ${cores} cores, ${memoryGB} GB, Linux ${kernel}, cgroups ${cgroups}, Node ${node}, load average ${load}, ${date}`;
   const caseTables = cases.map(({ name, rows }) => `${title(`${name}: spawn → exit, in ms`)}\n${table([HEAD, ...rows.map(row => rowOf(row, rows))])}`);
-  const blockHead = ['', 'p50 µs', 'p99 µs', 'with 1 GB of Buffers: p50', 'p99'];
-  const blockRows = block.small.map(({ name, p50, p99 }, i) => [name, p50, p99, block.large[i].p50, block.large[i].p99].map(cell => typeof cell === 'number' ? cell.toFixed(0) : cell));
+  const blockHead = ['', 'p10', 'p50', 'p99', 'with 1 GB of Buffers: p10', 'p50', 'p99'];
+  const blockRows = block.small.map((small, i) => [small.name, ...[small, block.large[i]].flatMap(({ p10, p50, p99 }) => [p10, p50, p99]).map(us => us.toFixed(0))]);
   const targetRows = targets.map(({ name, value, met }) => [name, value, met ? 'met' : 'NOT MET']);
   return [
     about,
     ...caseTables,
-    `${title('Event loop: how long the call takes, three pipes')}\n${table([blockHead, ...blockRows])}`,
+    `${title('Event loop: how long the call takes, three pipes, in µs')}\n${table([blockHead, ...blockRows])}`,
     `Launcher: ${launcherKB === undefined ? 'not found' : `${launcherKB} KB resident`}`,
     `${title('Targets')}\n${table([['', 'measured', ''], ...targetRows])}`,
     ...remarks,
