@@ -5,6 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import t from 'tap';
+import { run } from 'spawn-contained';
 import { native } from '../dist/lib/native.js';
 
 export const root = process.getuid!() === 0;
@@ -160,5 +162,15 @@ export function runFixture(name: string, args: readonly string[] = [], options: 
     execFile(file!, words, { timeout: 60_000, killSignal: 'SIGKILL', ...rest, encoding: 'utf8', env: { ...process.env, NODE_OPTIONS: '' } }, (error, stdout, stderr) => {
       resolve({ code: error ? error.code ?? null : 0, signal: error?.signal ?? null, stdout, stderr });
     });
+  });
+}
+
+/** A test after which everything must be as it was before. */
+export function tidy(title: string, body: (t: typeof import('tap').t) => Promise<void>, extra: { skip?: string | false } = {}): void {
+  void t.test(title, extra, async t => {
+    await run({ command: 'true' });
+    const before = surroundings();
+    await body(t as never);
+    t.same(await sameAs(before), before, 'nothing is left behind');
   });
 }
