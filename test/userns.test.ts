@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { userInfo } from 'node:os';
 import t from 'tap';
-import { explain, run, spawnContained, type IdRange, type SpawnOptions } from 'spawn-contained';
+import { explain, run, spawnContained, type IdRange, type Mount, type SpawnOptions } from 'spawn-contained';
 import { needsRoot, needsUser, root, sameAs, scratch, surroundings } from './env.js';
 
 const uid = process.getuid!();
@@ -29,7 +29,7 @@ function granted(kind: 'uid' | 'gid'): { first: number; count: number } | undefi
 const mine = { uid: granted('uid'), gid: granted('gid') };
 
 /** A directory that everybody may write to, bound into the container at /tmp/out. */
-function outside(t: { teardown(f: () => void): void }): { directory: string; mounts: SpawnOptions['mounts'] } {
+function outside(t: { teardown(f: () => void): void }): { directory: string; mounts: readonly Mount[] } {
   const directory = join(scratch(t), 'out');
   mkdirSync(directory);
   chmodSync(join(directory, '..'), 0o755);
@@ -144,7 +144,6 @@ t.test('capabilities kept are those over the own namespaces', async t => {
   const options: SpawnOptions = { ns: ['user', 'uts', 'mnt', 'pid'], user: 0, capabilities: ['SYS_ADMIN', 'SYS_TIME', 'SYS_MODULE'] };
   t.equal(await sh('hostname changed; uname -n', options), 'changed\n');
   t.match(await sh('date -s @0', options), /not permitted/);
-  t.match(await sh('umount /proc/sys', options), /umount|block|permi/i);
   const before = readFileSync('/proc/self/mountinfo', 'utf8');
   t.equal(await sh('mount -t tmpfs none /tmp/ && touch /tmp/here && ls /tmp', options), 'here\n');
   t.equal(readFileSync('/proc/self/mountinfo', 'utf8'), before);
@@ -159,7 +158,7 @@ t.test('a namespace of ids that is entered makes one root in it, where it has on
   t.equal(await sh('id -u; id -g; grep Cap /proc/self/status | sort -u | cut -f2 | uniq', { ns }), '0\n0\n0000000000000000\n');
   t.equal(await sh('id -u; id -g', { ns, user: { uid: 12, gid: 13 } }), '12\n13\n');
   t.equal(await sh('id -G', { ns, user: { uid: 12, gid: 13, groups: [14, 15] } }), '13 14 15\n', 'with the groups that were asked for');
-  await t.rejects(run({ command: 'true', ns, user: 100_000 }), { name: 'ContainedError', code: 'EINVAL', step: /setres[ug]id/ });
+  await t.rejects(run({ command: 'true', ns, user: 100_000 }), { name: 'ContainedError', code: 'EINVAL', step: /setres[ug]id|fchown/ });
 });
 
 t.test('a container of one id can be entered without saying which', async t => {
