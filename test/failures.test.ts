@@ -1,12 +1,11 @@
 // What can go wrong on the way to execve, and that it says so.
-import { chmodSync, mkdirSync, rmSync, symlinkSync, writeFileSync, readFileSync, existsSync } from 'node:fs';
+import { chmodSync, closeSync, existsSync, mkdirSync, openSync, readFileSync, rmdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import t from 'tap';
 import { ContainedError, run, spawnContained } from 'spawn-contained';
 import type { RunOptions } from 'spawn-contained';
-import { busyboxRoot, needsRoot, needsUser, root, runFixture, scratch, tidy } from './env.js';
+import { busyboxRoot, needsRoot, needsUser, runFixture, scratch, tidy } from './env.js';
 
-type Wanted = { code: string; syscall?: string; step?: RegExp | string; hint?: RegExp; path?: string | RegExp };
+type Wanted = { code: string | RegExp; syscall?: string; step?: RegExp | string; hint?: RegExp; path?: string | RegExp };
 
 /** It fails with all that an error must have, says what is wanted, and the next start works. */
 async function fails(t: typeof import('tap').t, options: RunOptions, wanted: Wanted): Promise<void> {
@@ -26,13 +25,13 @@ tidy('a missing rootfs', async t => {
 tidy('a rootfs that is a file', async t => {
   const file = join(scratch(t), 'file');
   writeFileSync(file, '');
-  await fails(t, { command: 'true', rootfs: file }, { code: 'ENOTDIR' });
+  await fails(t, { command: 'true', rootfs: file }, { code: /ENOTDIR|EINVAL/ });
 });
 
 tidy('a missing command, by its path and by the PATH', async t => {
   await fails(t, { command: '/no/such/command' }, { code: 'ENOENT', syscall: 'exec', path: '/no/such/command', step: 'execute /no/such/command', hint: /no such file/ });
   await fails(t, { command: 'no-such-command' }, { code: 'ENOENT', syscall: 'exec', path: 'no-such-command' });
-  await fails(t, { command: '' + 'true/', rootfs: busyboxRoot(t) }, { code: 'ENOENT', syscall: 'exec' });
+  await fails(t, { command: 'true/', rootfs: busyboxRoot(t) }, { code: 'ENOENT', syscall: 'exec' });
 });
 
 tidy('an empty rootfs', async t => {
@@ -134,19 +133,18 @@ tidy('more processes than RLIMIT_NPROC allows', async t => {
 tidy('more processes than the pids.max of an outer cgroup allows', async t => {
   const group = `/sys/fs/cgroup/pids/contained-test.${process.pid}`;
   mkdirSync(group);
-  t.teardown(() => existsSync(group) && rmSync(group));
+  t.teardown(() => existsSync(group) && rmdirSync(group));
   // Enough for Node and its launcher and no more: what Node has is told by the kernel.
   const before = ['sh', '-c', `echo $$ > ${group}/cgroup.procs; exec "$@"`, 'sh'];
   const { code, stdout, stderr } = await runFixture('one.mjs', [group], { before });
   t.same([code, stderr], [0, '']);
   t.match(JSON.parse(stdout), { name: 'ContainedError', code: 'EAGAIN', errno: -11, syscall: 'clone', step: 'clone the process', hint: /pids\.max/ });
-  const { rmdirSync } = await import('node:fs');
   rmdirSync(group);
-}, { skip: root && existsSync('/sys/fs/cgroup/pids/pids.max') || root ? false : needsRoot });
+}, { skip: needsRoot });
 
 tidy('a limit of memory that is too small to start with', async t => {
   for (const max of [4096, '16K'] as const) {
-    await fails(t, { command: 'true', cgroup: { memory: { max } } }, { code: /ECHILD|ENOMEM|EBUSY|EINVAL/ as never, hint: /memory\.max/ });
+    await fails(t, { command: 'true', cgroup: { memory: { max } } }, { code: /ECHILD|ENOMEM|EBUSY|EINVAL/, hint: /memory\.max/ });
   }
 }, { skip: needsRoot });
 
@@ -173,7 +171,6 @@ tidy('a file that is open for writing is not executed', async t => {
   const directory = busyboxRoot(t);
   const file = join(directory, 'bin/busy');
   writeFileSync(file, readFileSync(join(directory, 'bin/busybox')), { mode: 0o755 });
-  const { openSync, closeSync } = await import('node:fs');
   const fd = openSync(file, 'r+');
   await fails(t, { command: '/bin/busy', rootfs: directory }, { code: 'ETXTBSY', syscall: 'exec' });
   closeSync(fd);
