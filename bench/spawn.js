@@ -90,15 +90,13 @@ function save(result) {
 async function main() {
   if (args.help) return console.log(USAGE);
   const directory = mkdtempSync(`${tmpdir()}/spawn-contained-bench-`);
-  try {
-    const measured = await measureAll(prepare(directory), countsOf(args));
-    const complete = measured.cases.some(({ name }) => name === 'full without net');
-    const result = { ...measured, targets: complete ? judge(measured) : [] };
-    console.log(report(result, args.markdown));
-    save(result);
-  } finally {
-    rmSync(directory, { recursive: true });
-  }
+  process.once('exit', () => rmSync(directory, { recursive: true }));
+  for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1));
+  const measured = await measureAll(prepare(directory), countsOf(args));
+  const complete = measured.cases.some(({ name }) => name === 'full without net');
+  const result = { ...measured, targets: complete ? judge(measured) : [] };
+  console.log(report(result, args.markdown));
+  save(result);
 }
 
 await main();
