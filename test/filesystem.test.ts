@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import t from 'tap';
 import { explain, run, spawnContained, type Mount, type SpawnOptions } from 'spawn-contained';
@@ -203,16 +203,19 @@ t.test('a root whose directories are links out of it makes nothing on the host',
     ['etc', '/proc/1/root', { tmpfs: ['/etc/x'] }], ['etc', '/proc/self/fd/3', { tmpfs: ['/etc/x'] }], ['tmp', outside, { maskedPaths: ['/tmp'], readonlyPaths: ['/tmp'] }],
     ['tmp', outside, { mounts: [{ type: 'overlay', lower: '/usr', target: '/tmp/o' }] }],
   ];
+  const rootfs = busyboxRoot(t);
   for (const [name, link, options] of cases) {
     for (const whole of [false, true]) {
-      const rootfs = busyboxRoot(t);
-      rmSync(join(rootfs, name), { recursive: true });
+      renameSync(join(rootfs, name), join(rootfs, 'aside'));
       symlinkSync(link, join(rootfs, name));
       // The same place inside the root: a mount may go there, and nowhere else.
       if (whole) mkdirSync(join(rootfs, outside), { recursive: true });
       const end = await run({ command: 'true', ...asRoot, ...options, rootfs }).then(() => 'ran', (error: Error & { code: string }) => error.code);
       t.match(end, /^(ran|EEXIST|ELOOP|ENOTDIR|ENOENT|EXDEV|EINVAL)$/, `${name} -> ${link} ${JSON.stringify(options)} ${whole}`);
       t.same(readdirSync(outside), [], `${name} -> ${link} ${JSON.stringify(options)}`);
+      rmSync(join(rootfs, name), { recursive: true });
+      rmSync(join(rootfs, 'var'), { recursive: true, force: true });
+      renameSync(join(rootfs, 'aside'), join(rootfs, name));
     }
   }
   t.notOk(existsSync('/x'));
@@ -223,8 +226,8 @@ t.test('a working directory that leads out of the root by an open descriptor is 
   const layer = tree(t, { here: '' });
   for (let fd = 3; fd < 40; ++fd) {
     for (const root of [rootfs, { lower: [layer, rootfs] }]) {
-      const result = await run({ command: ['sh', '-c', 'pwd -P; ls ..'], rootfs: root, cwd: `/proc/self/fd/${fd}` }).then(({ stdout }) => stdout, (error: Error & { syscall: string }) => error.syscall);
-      if (result !== 'chdir') t.match(result, /^\/[^\n]*\nbin\n/, `descriptor ${fd}: ${JSON.stringify(result)}`);
+      const result = await run({ command: ['sh', '-c', 'cd -P ../../../..; pwd -P; ls'], rootfs: root, cwd: `/proc/self/fd/${fd}` }).then(({ stdout }) => stdout, (error: Error & { syscall: string }) => error.syscall);
+      if (result !== 'chdir') t.match(result, /^\/\nbin\n/, `descriptor ${fd}: ${JSON.stringify(result)}`);
     }
   }
   t.pass('no descriptor of the setup is a way out');
@@ -242,7 +245,7 @@ t.test('what is missing or cannot be mounted is told with the step and the path'
   await t.rejects(run({ command: 'true', rootfs: gone }), { name: 'ContainedError', code: 'ENOENT', errno: -2, path: gone, step: `open ${gone}`, hint: /does not exist/ });
   await t.rejects(run({ command: 'true', mounts: [{ type: 'bind', source: gone, target: '/tmp/a' }] }), { name: 'ContainedError', code: 'ENOENT', path: gone });
   await t.rejects(run({ command: 'true', rootfs: { lower: ['/usr', gone] } }), { name: 'ContainedError', code: 'ENOENT', path: gone });
-  await t.rejects(run({ command: 'true', mounts: [{ type: 'bind', source: '/usr', target: '/etc/passwd' }] }), { name: 'ContainedError', code: 'ENOTDIR', path: '/etc/passwd' });
+  await t.rejects(run({ command: 'true', mounts: [{ type: 'bind', source: '/usr', target: '/etc/passwd' }] }), { name: 'ContainedError', code: /^(ENOTDIR|EINVAL)$/, path: '/etc/passwd' });
   await t.rejects(run({ command: 'true', rootfs: '/etc/passwd' }), { name: 'ContainedError', code: 'ENOTDIR' });
 });
 
