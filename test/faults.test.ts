@@ -1,6 +1,6 @@
 // Every step of a start is made to fail, one after the other: the error names the step, nothing is left behind, and the
 // next start works.
-import { mkdirSync } from 'node:fs';
+import { chmodSync, mkdirSync } from 'node:fs';
 import { constants } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
@@ -50,7 +50,16 @@ async function everyStepFails(t: typeof import('tap').t, options: SpawnOptions, 
   t.same(await sameAs(before), before, 'nothing is left behind');
 }
 
+/** As a user namespace may see it, with all mount points. */
+function layer(t: typeof import('tap').t): string {
+  const directory = busyboxRoot(t);
+  chmodSync(directory, 0o755);
+  for (const name of ['bind', 'scratch', 'overlay', 'pts', 'mq', 'run']) mkdirSync(join(directory, name));
+  return directory;
+}
+
 const everyMount = (directory: string): Mount[] => {
+  chmodSync(directory, 0o755);
   for (const name of ['shared', 'lower']) mkdirSync(join(directory, name));
   return [
     { type: 'bind', source: join(directory, 'shared'), target: '/bind', readonly: true, propagation: 'slave' },
@@ -66,7 +75,7 @@ const everyMount = (directory: string): Mount[] => {
 void t.test('as root, with all namespaces, an overlay, limits, mounts of every type, init and capabilities', { skip: needsRoot }, async t => {
   const options: SpawnOptions = {
     ns: ['mnt', 'pid', 'net', 'ipc', 'uts', 'user', 'cgroup', 'time'], timeOffsets: { monotonic: 100 },
-    rootfs: { lower: busyboxRoot(t) }, mounts: everyMount(scratch(t)), hostname: 'faulty', domainname: 'example',
+    rootfs: { lower: layer(t as never) }, mounts: everyMount(scratch(t)), hostname: 'faulty', domainname: 'example',
     cgroup: { memory: { max: '64M' }, cpu: { max: 1 }, pids: { max: 20 } }, init: true, capabilities: ['NET_RAW', 'CHOWN'],
     user: { uid: 1000, gid: 1000, groups: [5] }, rlimits: { nofile: 100 }, nice: 5, cpuAffinity: [0],
   };
@@ -86,7 +95,7 @@ void t.test('as root, without namespaces', { skip: needsRoot }, async t => {
 
 void t.test('without root, in a user namespace of its own', { skip: needsUser }, async t => {
   const options: SpawnOptions = {
-    ns: ['mnt', 'pid', 'net', 'ipc', 'uts', 'user', 'cgroup', 'time'], rootfs: { lower: busyboxRoot(t) }, mounts: everyMount(scratch(t)).filter(({ type }) => type !== 'overlay'),
+    ns: ['mnt', 'pid', 'net', 'ipc', 'uts', 'user', 'cgroup', 'time'], rootfs: { lower: layer(t as never) }, mounts: everyMount(scratch(t)).filter(({ type }) => type !== 'overlay'),
     hostname: 'faulty', init: true, user: 0, rlimits: { nofile: 100 }, capabilities: ['NET_RAW'],
   };
   await everyStepFails(t as never, options, { lists: ['join', 'release', 'child', 'clone'], ops: ['writeProc', 'overlay', 'fsmount', 'pivotRoot', 'init', 'exec'] });
