@@ -14,7 +14,7 @@ await spawnContained(options).exited;
 `;
 
 // Talk with the launcher: its channel, kept apart from the streams, and the launcher's own descriptors.
-const PLUMBING = new Set(['close', 'fcntl', 'dup2', 'dup3', 'recvfrom', 'poll']);
+const PLUMBING = new Set(['close', 'close_range', 'fcntl', 'dup2', 'dup3', 'recvfrom', 'poll']);
 
 /** Counts of the calls before execve of the process that becomes `true`. */
 function callsOf(directory) {
