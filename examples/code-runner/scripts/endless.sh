@@ -1,0 +1,3 @@
+# Never ends.
+# expect: timeout
+while :; do :; done

@@ -1,0 +1,5 @@
+# Takes memory until there is none. Where there is no cgroup the address space is limited, and Python is told.
+# expect: oom | exit 1
+blocks = []
+while True:
+    blocks.append(bytearray(b"x" * 10_000_000))
