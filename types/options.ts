@@ -165,7 +165,7 @@ export interface SpawnOptions {
   gidMap?: readonly IdRange[] | 'auto';
   /** umask(2). Default 0o022. */
   umask?: number;
-  /** Resource limits. Default: `nofile` 1024 soft (Node raises its own, which would be inherited), `core` 0. */
+  /** Resource limits. Default: `nofile` 1024 (Node raises its own, which would be inherited), `core` 0. */
   rlimits?: Partial<Record<RlimitName, Rlimit>>;
   /** −1000 … 1000, who is killed first when the host runs out of memory: proc_pid_oom_score_adj(5). Default: inherited. */
   oomScoreAdj?: number;

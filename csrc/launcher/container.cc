@@ -120,7 +120,8 @@ bool Container::died_in_setup() const {
   if (poll(&poll_fd, 1, 0) == 0) return false;
   char path[32], text[512];
   snprintf(path, sizeof path, "/proc/%d/stat", pid_);
-  if (sys::read_file(AT_FDCWD, path, text, sizeof text) < 0) return true;
+  // It is a zombie until Node reaps it, so what fails here is for want of a descriptor and tells nothing.
+  if (sys::read_file(AT_FDCWD, path, text, sizeof text) < 0) return false;
   const char* name = strchr(text, '(');
   return name && strncmp(name + 1, kName, strlen(kName)) == 0 && name[1 + strlen(kName)] == ')';
 }

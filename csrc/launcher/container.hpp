@@ -20,6 +20,7 @@ class Container {
   ~Container();
 
   void spawn(const Header& header, const Section& program, const int* attached, int count);
+  void refuse(int error);  // instead of `spawn`
   void adopt(pid_t pid, uint32_t done);
   void signal(int number);
   void kill();           // SIGKILL, because Node is gone

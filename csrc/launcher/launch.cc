@@ -70,6 +70,11 @@ void Container::spawn(const Header& header, const Section& program, const int* a
   undoing_ = true;
 }
 
+void Container::refuse(int error) {
+  fail(kClone, 0, error);
+  undoing_ = true;
+}
+
 void Container::launch(const Header& header, const Section& program, State& state) {
   pid_namespace_ = header.clone_flags & CLONE_NEWPID;
   ledger(id_) = {id_, 0, 0, 0};

@@ -134,6 +134,15 @@ void obey_memfd(int* fds, int count) {
   munmap(message, size);
 }
 
+// There was no room for all the descriptors of the request, and what did not fit is lost: unix(7), MSG_CTRUNC.
+void refuse(const int* fds, int count) {
+  for (int i = 0; i < count; ++i) close(fds[i]);
+  static const Section nothing{sizeof nothing, {}};
+  Container* container = new Container(*reinterpret_cast<const Header*>(packet), nothing);
+  add(container);
+  container->refuse(EMFILE);
+}
+
 // One request; false when Node is gone.
 bool receive() {
   alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * kAttached)];
@@ -153,7 +162,8 @@ bool receive() {
     memcpy(fds, CMSG_DATA(header), static_cast<size_t>(count) * sizeof(int));
   }
   if (static_cast<size_t>(n) < sizeof(Header)) return true;
-  if (count > 0 && reinterpret_cast<const Header*>(packet)->flags & kMemfd) obey_memfd(fds, count);
+  if (message.msg_flags & MSG_CTRUNC) refuse(fds, count);
+  else if (reinterpret_cast<const Header*>(packet)->flags & kMemfd) obey_memfd(fds, count);
   else obey(packet, fds, count);
   return true;
 }

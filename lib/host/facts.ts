@@ -12,6 +12,8 @@ export interface HostFacts {
   gid: number;
   /** Whether the kernel lets us set up containers without a user namespace: CAP_SYS_ADMIN, capabilities(7). */
   privileged: boolean;
+  /** Hard limit of open files: getrlimit(2). */
+  files: number;
   /** Who owns what is left behind: this pid and when it started, which no later process shares until the next boot. */
   owner: string;
 }
@@ -21,6 +23,11 @@ const CAP_SYS_ADMIN = 21n;
 function effectiveCapabilities(): bigint {
   const line = /^CapEff:\s*([0-9a-f]+)$/m.exec(readFileSync('/proc/self/status', 'latin1'));
   return BigInt(`0x${line?.[1] ?? '0'}`);
+}
+
+function hardLimitOfFiles(): number {
+  const line = /^Max open files\s+\S+\s+(\S+)/m.exec(readFileSync('/proc/self/limits', 'latin1'));
+  return line?.[1] === undefined || line[1] === 'unlimited' ? Infinity : Number(line[1]);
 }
 
 /** When a process started, in ticks since boot: proc_pid_stat(5), field 22. The name may hold spaces and parentheses. */
@@ -40,6 +47,7 @@ export function hostFacts(): HostFacts {
     uid: process.getuid!(),
     gid: process.getgid!(),
     privileged: (effectiveCapabilities() >> CAP_SYS_ADMIN & 1n) === 1n,
+    files: hardLimitOfFiles(),
     owner: `${process.pid}.${startTimeOf('self') ?? '0'}`,
   };
   return facts;

@@ -1,7 +1,7 @@
 // Priorities, limits and privileges of the process.
 import { constants } from 'node:os';
-import type { SpawnOptions } from '../../types/options.js';
 import { OptionError } from '../errors.js';
+import type { HostFacts } from '../host/facts.js';
 import { CAPABILITIES, RLIM_INFINITY, RLIMITS } from '../program/constants.js';
 import * as check from './check.js';
 import type { Settings } from './settings.js';
@@ -10,15 +10,15 @@ const MAX_RLIMIT = Number.MAX_SAFE_INTEGER;
 
 // Node raises its soft limit of files to the hard one; a command that closes every descriptor it may have would take
 // for ever. 1024 is what login sessions and services get, and what select(2) can bear.
-const DEFAULT_RLIMITS: NonNullable<SpawnOptions['rlimits']> = { nofile: 1024, core: 0 };
+const FILES = 1024;
 
 const rlimitValue = (path: string, value: unknown): number =>
   value === 'unlimited' ? RLIM_INFINITY : check.integer(path, value, 0, MAX_RLIMIT);
 
-export function resolveRlimits(value: unknown): Settings['rlimits'] {
+export function resolveRlimits(value: unknown, host: HostFacts): Settings['rlimits'] {
   const given = check.object('rlimits', value ?? {});
   check.knownKeys('rlimits', given, RLIMITS);
-  return Object.entries({ ...DEFAULT_RLIMITS, ...given }).filter(([, limit]) => limit !== undefined).map(([name, limit]) => {
+  return Object.entries({ nofile: Math.min(FILES, host.files), core: 0, ...given }).filter(([, limit]) => limit !== undefined).map(([name, limit]) => {
     const path = `rlimits.${name}`;
     const resource = (RLIMITS as readonly string[]).indexOf(name);
     if (typeof limit !== 'object') {

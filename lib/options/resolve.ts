@@ -110,7 +110,7 @@ export function resolve(options: SpawnOptions): Settings {
     identity: resolveIdentity(options, namespaces, host, hostRoot),
     privileged,
     umask: check.optional(options.umask, v => check.integer('umask', v, 0, 0o777), 0o022),
-    rlimits: resolveRlimits(options.rlimits),
+    rlimits: resolveRlimits(options.rlimits, host),
     oomScoreAdj: check.optional(options.oomScoreAdj, v => check.integer('oomScoreAdj', v, -1000, 1000), undefined),
     nice: check.optional(options.nice, v => check.integer('nice', v, -20, 19), undefined),
     affinity: resolveAffinity(options.cpuAffinity) ?? ALL_PROCESSORS,
