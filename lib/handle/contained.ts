@@ -196,8 +196,11 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
     const outcome: Outcome = { reason: this.#reasonOf(exit, usage.oomKills), code: this.exitCode, signal: this.signalCode, usage };
     if (exit.undoErrno !== 0) this.#exited.reject(stepError(this.#program(), 4, exit.undoIndex, exit.undoErrno));
     else this.#exited.resolve(outcome);
-    this.emit('exit', this.exitCode, this.signalCode);
-    this.#closeWhenRead();
+    try {
+      this.emit('exit', this.exitCode, this.signalCode);
+    } finally {
+      this.#closeWhenRead();
+    }
   }
 
   /** Only the kernel's own counter makes it `oom`; a command that went on and succeeded was not ended by it. */
