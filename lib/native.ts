@@ -32,8 +32,8 @@ interface Native {
   /** `fds`: owned, and closed when they are sent; ~fd: borrowed. Returns the container's id. */
   spawn(request: ArrayBuffer, size: number, fds: readonly number[]): number;
   signal(id: number, signal: number): void;
-  /** [read end, write end], or [negative errno]. */
-  pipe(): [number, number] | [number];
+  /** [read end, write end, …] of `count` pipes, or [negative errno] and none. */
+  pipes(count: number): number[];
   close(fd: number): void;
   ref(): void;
   unref(): void;

@@ -3,7 +3,7 @@ import type { Contained } from '../types/contained.js';
 import type { RunOptions, SpawnOptions } from '../types/options.js';
 import type { Program } from '../types/program.js';
 import { ContainedProcess } from './handle/contained.js';
-import { resolveStdio } from './handle/stdio.js';
+import { isPipe, resolveStdio, type Entry } from './handle/stdio.js';
 import * as check from './options/check.js';
 import { keyOf } from './options/key.js';
 import { resolve, resolveCommand, resolveLife } from './options/resolve.js';
@@ -50,7 +50,7 @@ const templates = new Map<string, Template>();
 const MOST_TEMPLATES = 64;
 
 /** The same options mean the same program: it is checked and compiled once. */
-function templateOf(options: SpawnOptions, entries: Entries): Template {
+function templateOf(options: SpawnOptions, entries: readonly Entry[]): Template {
   const key = keyOf(options);
   const kinds = entries.map(entry => isPipe(entry) ? 'p' : '-').join('');
   const known = key === undefined ? undefined : templates.get(key + kinds);
@@ -78,11 +78,7 @@ export function explain(first: unknown, args?: unknown, last?: unknown): Program
   return compile(settings, streamsOf(resolveStdio(options.stdio)), resolveCommand(options, command));
 }
 
-type Entries = ReturnType<typeof resolveStdio>;
-
-const isPipe = (entry: Entries[number]): boolean => entry === 'pipe' || entry instanceof Uint8Array;
-
-const streamsOf = (entries: Entries): { count: number; pipes: number[] } => ({
+const streamsOf = (entries: readonly Entry[]): { count: number; pipes: number[] } => ({
   count: entries.length,
   pipes: entries.flatMap((entry, i) => isPipe(entry) ? [i] : []),
 });

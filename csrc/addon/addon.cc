@@ -107,16 +107,20 @@ void signal_container(const Napi::CallbackInfo& info) {
   signal(info[0].As<Napi::Number>().Uint32Value(), info[1].As<Napi::Number>().Int32Value());
 }
 
-// pipe(): [read end, write end], or [-errno].
-Napi::Value make_pipe(const Napi::CallbackInfo& info) {
-  int ends[2];
-  Napi::Array ret = Napi::Array::New(info.Env());
-  if (pipe2(ends, O_CLOEXEC) < 0) {
-    ret[0u] = Napi::Number::New(info.Env(), -errno);
+// pipes(count): [read end, write end, …], or [-errno] and nothing is open.
+Napi::Value make_pipes(const Napi::CallbackInfo& info) {
+  const uint32_t count = info[0].As<Napi::Number>().Uint32Value();
+  Napi::Array ret = Napi::Array::New(info.Env(), 2 * count);
+  std::vector<int> ends(2 * count);
+  for (uint32_t i = 0; i < count; ++i) {
+    if (pipe2(&ends[2 * i], O_CLOEXEC) == 0) continue;
+    const int error = errno;
+    for (uint32_t k = 0; k < 2 * i; ++k) close(ends[k]);
+    ret = Napi::Array::New(info.Env());
+    ret[0u] = Napi::Number::New(info.Env(), -error);
     return ret;
   }
-  ret[0u] = Napi::Number::New(info.Env(), ends[0]);
-  ret[1u] = Napi::Number::New(info.Env(), ends[1]);
+  for (uint32_t i = 0; i < 2 * count; ++i) ret[i] = Napi::Number::New(info.Env(), ends[i]);
   return ret;
 }
 
@@ -193,7 +197,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports["listen"] = Napi::Function::New(env, listen);
   exports["spawn"] = Napi::Function::New(env, spawn_request);
   exports["signal"] = Napi::Function::New(env, signal_container);
-  exports["pipe"] = Napi::Function::New(env, make_pipe);
+  exports["pipes"] = Napi::Function::New(env, make_pipes);
   exports["close"] = Napi::Function::New(env, close_fd);
   exports["ref"] = Napi::Function::New(env, ref);
   exports["unref"] = Napi::Function::New(env, unref);

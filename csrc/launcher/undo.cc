@@ -37,7 +37,8 @@ bool Container::undo_on(uint64_t now) {
       if (op.code == Code::read) counters_.append("", 1);
       continue;
     }
-    const int error = undo(op);
+    const bool only_when_busy = op.code == Code::killCgroup && op.numbers[1];
+    const int error = only_when_busy ? 0 : undo(op);
     if (error == EBUSY && retries_ < 100) {
       kill_members();
       retry_at_ = now + (retries_ < 7 ? 1u << retries_ : 100);

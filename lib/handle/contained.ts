@@ -3,7 +3,6 @@ import { EventEmitter } from 'node:events';
 import { constants } from 'node:os';
 import type { Readable, Writable } from 'node:stream';
 import type { Contained, Outcome, Reason, TraceEntry } from '../../types/contained.js';
-import type { StdioEntry } from '../../types/options.js';
 import type { Program } from '../../types/program.js';
 import { ContainedError } from '../errors.js';
 import { launch, setRef, type LaunchListener } from '../launch.js';
@@ -15,7 +14,7 @@ import type { Command, Fault } from '../program/encode.js';
 import type { Template } from '../program/template.js';
 import { stepError, stepOf } from '../program/words.js';
 import { Deadline } from './deadline.js';
-import { closeStdio, openStdio, streamOf, type PipeEnd } from './stdio.js';
+import { closeStdio, openStdio, streamOf, type Entry, type PipeEnd } from './stdio.js';
 import { usageOf } from './usage.js';
 
 const SIGKILL = 9;
@@ -55,7 +54,7 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
   #pipes: Map<number, PipeEnd> = new Map();
   #streams: (Readable | Writable | null)[];
 
-  constructor(template: Template, command: Command, life: Life, entries: readonly Exclude<StdioEntry, null | undefined>[], fault?: Fault) {
+  constructor(template: Template, command: Command, life: Life, entries: readonly Entry[], fault?: Fault) {
     super();
     this.#template = template;
     this.#command = command;
@@ -71,7 +70,7 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
     }
   }
 
-  #launch(entries: readonly Exclude<StdioEntry, null | undefined>[], fault?: Fault): void {
+  #launch(entries: readonly Entry[], fault?: Fault): void {
     if (this.#template.settings.impossible) throw this.#template.settings.impossible;
     const streams = openStdio(entries);
     try {

@@ -9,8 +9,6 @@ import { native } from '../native.js';
 export interface Streams {
   /** For `launch`: owned, or ~fd. */
   fds: number[];
-  /** Indexes that are pipes of ours. */
-  pipes: number[];
   /** Our ends of the pipes, by index. */
   ours: Map<number, PipeEnd>;
 }
@@ -22,10 +20,13 @@ export interface PipeEnd {
   data: Uint8Array | undefined;
 }
 
+/** An entry of the option, with its default filled in. */
+export type Entry = Exclude<StdioEntry, null | undefined>;
+
 const SHORT = ['pipe', 'inherit', 'ignore'] as const;
 
 /** The stdio option as one entry each, checked; nothing is opened yet. */
-export function resolveStdio(stdio: Stdio | undefined): readonly Exclude<StdioEntry, null | undefined>[] {
+export function resolveStdio(stdio: Stdio | undefined): readonly Entry[] {
   if (stdio === undefined) return ['pipe', 'pipe', 'pipe'];
   if (typeof stdio === 'string') {
     if (!SHORT.includes(stdio)) throw new OptionError('stdio', stdio, `one of ${SHORT.join(', ')}`);
@@ -38,7 +39,7 @@ export function resolveStdio(stdio: Stdio | undefined): readonly Exclude<StdioEn
   return entries.map((entry, i) => check(`stdio[${i}]`, entry ?? (i < 3 ? 'pipe' : 'ignore'), i));
 }
 
-function check(path: string, entry: Exclude<StdioEntry, null | undefined>, index: number): Exclude<StdioEntry, null | undefined> {
+function check(path: string, entry: Entry, index: number): Entry {
   if (entry instanceof Uint8Array) {
     if (index === 1 || index === 2) throw new OptionError(path, entry, 'something to write to; a Buffer is for the command to read');
     return entry;
@@ -65,29 +66,34 @@ function nullDevice(): number {
   return devNull;
 }
 
-/** Makes the pipes. On failure nothing stays open. */
-export function openStdio(entries: readonly Exclude<StdioEntry, null | undefined>[]): Streams {
-  const streams: Streams = { fds: [], pipes: [], ours: new Map() };
+export const isPipe = (entry: Entry): boolean => entry === 'pipe' || entry instanceof Uint8Array;
+
+function makePipes(count: number): number[] {
+  const ends = count === 0 ? [] : native().pipes(count);
+  const errno = ends[0] ?? 0;
+  if (errno >= 0) return ends;
+  const code = errnoName(-errno);
+  throw new ContainedError({
+    code, errno, syscall: 'pipe2', path: undefined, dest: undefined, step: 'make the pipes for stdio',
+    hint: code === 'EMFILE' ? 'too many open files: raise RLIMIT_NOFILE, or start fewer at once' : undefined,
+  });
+}
+
+/** The descriptors for the command, and our ends of those that are pipes. On failure nothing stays open. */
+export function openStdio(entries: readonly Entry[]): Streams {
+  const ends = makePipes(entries.filter(isPipe).length);
+  const streams: Streams = { fds: [], ours: new Map() };
+  let next = 0;
   entries.forEach((entry, i) => {
-    if (entry === 'pipe' || entry instanceof Uint8Array) {
-      const ends = native().pipe();
-      if (ends.length === 1) {
-        closeStdio(streams);
-        const code = errnoName(-ends[0]);
-        throw new ContainedError({
-          code, errno: ends[0], syscall: 'pipe2', path: undefined, dest: undefined, step: `make the pipe for stdio[${i}]`,
-          hint: code === 'EMFILE' ? 'too many open files: raise RLIMIT_NOFILE, or start fewer at once' : undefined,
-        });
-      }
-      const [read, write] = ends;
-      const toCommand = i === 0 || entry !== 'pipe';
-      streams.fds.push(toCommand ? read : write);
-      streams.pipes.push(i);
-      streams.ours.set(i, { fd: toCommand ? write : read, direction: toCommand ? 'write' : 'read', data: entry === 'pipe' ? undefined : entry });
-    } else {
+    if (!isPipe(entry)) {
       const fd = entry === 'ignore' ? nullDevice() : entry === 'inherit' ? i : typeof entry === 'number' ? entry : fdOf(entry as object)!;
       streams.fds.push(~fd);
+      return;
     }
+    const [read, write] = [ends[next++]!, ends[next++]!];
+    const toCommand = i === 0 || entry !== 'pipe';
+    streams.fds.push(toCommand ? read : write);
+    streams.ours.set(i, { fd: toCommand ? write : read, direction: toCommand ? 'write' : 'read', data: entry === 'pipe' ? undefined : entry as Uint8Array });
   });
   return streams;
 }

@@ -45,13 +45,19 @@ const v1Limits = ({ memory, cpu, pids }: Limits): Limit[] => [
   ...pids === undefined ? [] : [{ controller: 'pids', file: 'pids.max', text: String(pids) }],
 ];
 
-/** Counters that usage.ts reads, by hierarchy. */
-const COUNTERS: Record<string, readonly string[]> = {
-  unified: ['cpu.stat', 'memory.peak', 'memory.events', 'pids.peak'],
+/** Counters that usage.ts reads, by v1 controller. */
+const V1_COUNTERS: Record<string, readonly string[]> = {
   memory: ['memory.max_usage_in_bytes', 'memory.oom_control'],
   cpuacct: ['cpuacct.usage_user', 'cpuacct.usage_sys'],
   pids: ['pids.peak'],
 };
+
+/** cpu.stat is there whatever the controllers are. */
+const unifiedCounters = (controllers: readonly string[]): string[] => [
+  'cpu.stat',
+  ...controllers.includes('memory') ? ['memory.peak', 'memory.events'] : [],
+  ...controllers.includes('pids') ? ['pids.peak'] : [],
+];
 
 function groupPart(path: string, value: unknown): string {
   const name = check.nonEmpty(path, value, 'a name');
@@ -147,10 +153,10 @@ export function resolveCgroup(value: CgroupOptions): CgroupSetting {
     v1: v1Setting,
     limits: [...unifiedLimits(onV2), ...v1Limits(onV1)].map(path),
     counters: [
-      ...unifiedDirectory ? COUNTERS['unified']!.map(file => ({ name: `unified/${file}`, path: join(unifiedDirectory, file) })) : [],
+      ...unifiedDirectory ? unifiedCounters(unified!.controllers).map(file => ({ name: `unified/${file}`, path: join(unifiedDirectory, file) })) : [],
       ...counting.flatMap(controller => {
         const directory = v1Directory(controller);
-        return directory ? COUNTERS[controller]!.map(file => ({ name: `v1/${file}`, path: join(directory, file) })) : [];
+        return directory ? V1_COUNTERS[controller]!.map(file => ({ name: `v1/${file}`, path: join(directory, file) })) : [];
       }),
     ],
   };

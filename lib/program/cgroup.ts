@@ -53,16 +53,20 @@ export function makeGroups(setting: CgroupSetting | undefined, slots: Slots): Gr
  */
 export const joinGroups = ({ tasks }: Group): Op[] => tasks.map(fd => ({ op: 'writeFd', text: '0', fd }));
 
-/** When the first process has ended: whoever is left is killed, the counters are read, the directories removed. */
+/**
+ * When the first process has ended: whoever is left is killed, the counters are read, the directories removed. In a pid
+ * namespace nobody is left, unless somebody was put into the group from outside; then the directory is busy.
+ */
 export function removeGroups(settings: Settings, { setting, made }: Group): Op[] {
   const alone = settings.namespaces.create.has('pid');
   if (!setting) return alone ? [] : [{ op: 'killGroup', forgive: os.errno.ESRCH }];
   const { unified, v1, counters } = setting;
   const after = (path: string): { after: number } => ({ after: made.get(path)! });
+  const whenBusy = alone ? 1 : 0;
   const directoryOf = (file: string): string => file.slice(0, file.lastIndexOf('/'));
   const kill: Op[] = unified
-    ? [{ op: 'killCgroup', path: unified.directory, unified: 1, forgive: ENOENT, ...after(unified.directory) }]
-    : v1.slice(0, 1).map(({ directory }) => ({ op: 'killCgroup', path: directory, unified: 0, forgive: ENOENT, ...after(directory) }));
+    ? [{ op: 'killCgroup', path: unified.directory, unified: 1, whenBusy, forgive: ENOENT, ...after(unified.directory) }]
+    : v1.slice(0, 1).map(({ directory }) => ({ op: 'killCgroup', path: directory, unified: 0, whenBusy, forgive: ENOENT, ...after(directory) }));
   return [
     ...kill,
     ...counters.map(({ path }): Op => ({ op: 'read', path, ...after(directoryOf(path)) })),

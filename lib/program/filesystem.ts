@@ -154,18 +154,21 @@ class Builder {
 
   /**
    * Masked files are covered with the host's /dev/null, directories with one empty tmpfs; runc makes them share one too,
-   * since a superblock for each is dear.
+   * since a superblock for each is dear. To be copied it must be mounted somewhere: below what is mounted on /dev.
+   * (Not on the old root: each mount that is detached there costs another RCU grace period.)
    */
-  mask(paths: readonly string[]): Op[] {
-    if (paths.length === 0) return [];
+  mask(paths: readonly string[]): { prepare: Op[]; apply: Op[] } {
+    if (paths.length === 0) return { prepare: [], apply: [] };
     const file = this.#slots.take();
     const empty = this.#slots.take();
     this.sources.push({ op: 'openTree', path: '/dev/null', to: file, at: CWD, flags: 0 });
-    this.hidden.push(
-      this.#fsmount('tmpfs', empty, ['mode', '0555', 'size', '4096'], SAFE | MOUNT_ATTR.NOEXEC | MOUNT_ATTR.RDONLY),
-      this.#stack(empty),
-    );
-    return paths.map(path => ({ op: 'mask', path, root: this.root, directory: empty, file, forgive: ENOENT }));
+    return {
+      prepare: [
+        this.#fsmount('tmpfs', empty, ['mode', '0555', 'size', '4096'], SAFE | MOUNT_ATTR.NOEXEC | MOUNT_ATTR.RDONLY),
+        move(empty, this.root, '/dev'),
+      ],
+      apply: paths.map(path => ({ op: 'mask', path, root: this.root, directory: empty, file, forgive: ENOENT })),
+    };
   }
 }
 
@@ -204,8 +207,9 @@ export function fileSystemOps(settings: Settings, slots: Slots): FileSystemOps {
     move(builder.root, CWD, null),
     ...builder.targets,
     ...root.close,  // before our mounts are on it: these have flags of their own
+    ...masks.prepare,
     ...builder.mounts,
-    ...masks,
+    ...masks.apply,
     ...fileSystem.readonlyPaths.map((path): Op => ({ op: 'readonly', path, root: builder.root, forgive: ENOENT })),
     { op: 'pivotRoot', root: builder.root, stacked: builder.stacked },
   ];

@@ -57,7 +57,7 @@ export const OPS = {
   exec: { code: 59, strings: ['file', 'search'], lists: ['argv', 'env'], numbers: ['#argv', '#env'] },
 
   read: { code: 60, strings: ['path'], lists: [], numbers: [] },
-  killCgroup: { code: 61, strings: ['path'], lists: [], numbers: ['unified'] },
+  killCgroup: { code: 61, strings: ['path'], lists: [], numbers: ['unified', 'whenBusy'] },
   killGroup: { code: 62, strings: [], lists: [], numbers: [] },
 } as const;
 

@@ -2,4 +2,4 @@
 # expect: oom | exit 1
 blocks = []
 while True:
-    blocks.append(bytearray(b"x" * 10_000_000))
+    blocks.append(bytearray(b"x" * 30_000_000))
