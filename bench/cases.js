@@ -19,7 +19,7 @@ export function floorOps(program) {
     if (op.op === 'open') return [op.to === program.cgroupSlot ? 'directory' : 'tasks', own(op.path), ''];
     return [op.op, own(op.path), op.text ?? ''];
   });
-  const undo = program.undo.filter(op => op.path !== undefined).map(op => {
+  const undo = program.undo.filter(op => op.path !== undefined && !op.whenBusy).map(op => {
     if (op.op !== 'killCgroup') return [op.op, own(op.path), ''];
     return op.unified ? ['kill', `${own(op.path)}/cgroup.kill`, ''] : ['read', `${own(op.path)}/cgroup.procs`, ''];
   });

@@ -129,13 +129,13 @@ static void change_root(void) {
   const int root = open_tree(AT_FDCWD, rootfs, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
   const int null = open_tree(AT_FDCWD, "/dev/null", OPEN_TREE_CLOEXEC);
   must("open_tree", root);
-  const int empty = NEW_MOUNT("tmpfs", kernel | MOUNT_ATTR_RDONLY, "mode", "0555", "size", "4096",);
-  put_on_root(empty);
   put_on_root(root);
   ensure(root, "/proc");
   ensure(root, "/dev");
   if (kind == FULL_NET) ensure(root, "/sys");
   set_attributes(root, "", AT_EMPTY_PATH, nosuid | MOUNT_ATTR_NODEV, 0);
+  const int empty = NEW_MOUNT("tmpfs", kernel | MOUNT_ATTR_RDONLY, "mode", "0555", "size", "4096",);
+  put_in(empty, root, "/dev");
   put_in(NEW_MOUNT("proc", kernel,), root, "/proc");
   const int dev = NEW_MOUNT("tmpfs", nosuid | MOUNT_ATTR_NOEXEC, "size", "65536", "mode", "755",);
   fill_dev(dev);
@@ -153,7 +153,7 @@ static void change_root(void) {
   for (size_t i = 0; i < sizeof readonly / sizeof *readonly; ++i) make_readonly(root, readonly[i]);
   must("fchdir", fchdir(root));
   must("pivot_root", syscall(SYS_pivot_root, ".", "."));
-  for (int i = 0; i < 2; ++i) must("umount", umount2(".", MNT_DETACH));
+  must("umount", umount2(".", MNT_DETACH));
   must("chdir", chdir("/"));
 }
 
