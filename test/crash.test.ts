@@ -123,8 +123,9 @@ for (const stopped of [false, true]) {
       const { groups } = JSON.parse(line) as { groups: string[] };
       t.ok(groups.every(existsSync));
       if (stopped) process.kill(launcher, 'SIGSTOP');
-      process.kill(launcher, 'SIGKILL');
+      // In this order, or Node could start another launcher, which would do what PDEATHSIG is for.
       node.kill('SIGKILL');
+      process.kill(launcher, 'SIGKILL');
       await once(node, 'exit');
       // Only those in no pid namespace, which have left their session, may still be there: they are in a group.
       const left = (): number => processesWith(word).filter(pid => !groups.some(group => existsSync(`${group}/cgroup.procs`) && readFileSync(`${group}/cgroup.procs`, 'utf8').split('\n').includes(String(pid)))).length;
