@@ -69,7 +69,7 @@ t.test('what the code runner calls an escape is one: its witness sees files, pro
   t.same(witness.problems(quiet), [{ kind: 'escaped', text: 'made /var/tmp/code-runner-escaped' }]);
   t.same(witness.problems(quiet), [], 'and takes it away');
 
-  const { stdout } = spawnSync('sh', ['-c', 'setsid sleep 20 >/dev/null & echo $!'], { encoding: 'utf8', env: { ...process.env, [witness.mark]: '1' } });
+  const { stdout } = spawnSync('sh', ['-c', 'setsid sleep 20 >/dev/null 2>&1 & echo $!'], { encoding: 'utf8', env: { ...process.env, [witness.mark]: '1' } });
   const pid = Number(stdout);
   // Between fork and execve a process has no environment to be known by.
   let found = witness.problems(quiet);
