@@ -121,14 +121,14 @@ void on_message(const char* bytes, size_t size) {
   const auto found = records.find(message.id);
   if (found == records.end()) return delete event;
   Record& record = found->second;
+  int ignored;
   if (message.report == Report::kReady) {
     record.ready = true;
     record.pid = message.pid;
-    record.helper = message.helper;
+    reap(message.helper, &ignored, nullptr);  // it ends as soon as it has handed over
     return deliver(record, event);
   }
-  int ignored;
-  reap(message.helper ? message.helper : record.helper, &ignored, nullptr);
+  if (!record.ready) reap(message.helper ? message.helper : record.helper, &ignored, nullptr);
   reap(message.pid, &event->wait_status, &event->usage);
   event->lost = record.lost;
   deliver(record, event);

@@ -68,7 +68,8 @@ void Container::on_channel() {
     message.msg_control = control;
     message.msg_controllen = sizeof control;
     const ssize_t n = recvmsg(channel_.get(), &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-    if (n < 0 && errno == EINTR) continue;
+    // ECONNRESET: the child has ended without reading what we sent it. What it has said is still there: unix(7).
+    if (n < 0 && (errno == EINTR || errno == ECONNRESET)) continue;
     if (n < 0 && errno == EAGAIN) return;
     if (n <= 0) break;
     int pidfd = -1;

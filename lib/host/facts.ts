@@ -53,6 +53,15 @@ export function hostFacts(): HostFacts {
   return facts;
 }
 
+/** Rows of /proc/PID/uid_map or gid_map: inside, outside, count. None when the process is gone. */
+export function readMap(path: string): number[][] {
+  try {
+    return readFileSync(path, 'latin1').trim().split('\n').map(line => line.trim().split(/\s+/).map(Number));
+  } catch {
+    return [];
+  }
+}
+
 /** The caller's ranges in /etc/subuid or /etc/subgid: subuid(5). */
 export function subordinateIds(file: '/etc/subuid' | '/etc/subgid', names: readonly string[]): IdGrant[] {
   let text: string;

@@ -1,6 +1,6 @@
 import type { SpawnOptions } from '../../types/options.js';
 import { OptionError } from '../errors.js';
-import { callerNames, subordinateIds, type HostFacts } from '../host/facts.js';
+import { callerNames, readMap, subordinateIds, type HostFacts } from '../host/facts.js';
 import * as check from './check.js';
 import type { Identity, IdMap, Namespaces } from './settings.js';
 
@@ -94,16 +94,28 @@ function checkMapped(user: User | undefined, uid: IdMap, gid: IdMap): void {
   if (!covers(gid, user.gid)) throw new OptionError('user', user.gid, 'a group id that gidMap maps');
 }
 
+const asksForGroups = (user: User | undefined): boolean => user !== undefined && 'groups' in user && user.groups.length > 0;
+
+/** Root of the namespace of a process, or the first id there when root is not mapped. */
+function firstOf(pid: number | undefined): User {
+  const first = (file: string): number => {
+    const rows = pid === undefined ? [] : readMap(`/proc/${pid}/${file}`);
+    return rows.length === 0 || rows.some(([inside, , count]) => inside === 0 && count! > 0) ? 0 : rows[0]![0]!;
+  };
+  return { uid: first('uid_map'), gid: first('gid_map'), groups: [] };
+}
+
 export function resolveIdentity(options: SpawnOptions, { create, join }: Namespaces, host: HostFacts, hostRoot: boolean): Identity {
   const given = check.optional(options.user, resolveUser, undefined);
   if (!create.has('user')) {
     for (const key of ['uidMap', 'gidMap'] as const) if (options[key] !== undefined) throw new OptionError(key, options[key], 'a new `user` in ns');
     // Who enters a user namespace is whoever it maps the caller to; as root, its root.
-    if (join.has('user')) return { user: given ?? (host.privileged ? { uid: 0, gid: 0, groups: [] } : undefined), maps: undefined, setgroups: false };
+    if (join.has('user')) return { user: given ?? (host.privileged ? firstOf(join.get('user')!.pid) : undefined), maps: undefined, setgroups: asksForGroups(given) };
     // Nothing of the host is protected from its own root, so a command that sees the host's files is somebody else.
     const fallback = host.privileged && hostRoot ? { uid: NOBODY, gid: NOBODY, groups: [] } : undefined;
     const user = given ?? fallback ?? (host.privileged ? { uid: 0, gid: 0, groups: [] } : undefined);
-    if (!host.privileged && given && !('uid' in given && given.uid === host.uid)) throw new OptionError('user', options.user, 'no other user without root or a new `user` in ns');
+    const same = given && 'uid' in given && given.uid === host.uid && given.gid === host.gid && given.groups.length === 0;
+    if (!host.privileged && given && !same) throw new OptionError('user', options.user, 'no other user without root or a new `user` in ns');
     return { user: host.privileged ? user : undefined, maps: undefined, setgroups: host.privileged };
   }
 

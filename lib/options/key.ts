@@ -37,4 +37,8 @@ function fieldsOf(value: Record<string, unknown>, top: boolean): string | undefi
   return `${text}}`;
 }
 
-export const keyOf = (options: object): string | undefined => fieldsOf(options as Record<string, unknown>, true);
+/** Relative paths count from the current directory. */
+export function keyOf(options: object): string | undefined {
+  const fields = fieldsOf(options as Record<string, unknown>, true);
+  return fields === undefined ? undefined : `${process.cwd()}${fields}`;
+}

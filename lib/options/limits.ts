@@ -15,6 +15,9 @@ const FILES = 1024;
 const rlimitValue = (path: string, value: unknown): number =>
   value === 'unlimited' ? RLIM_INFINITY : check.integer(path, value, 0, MAX_RLIMIT);
 
+const entry = (resource: number, soft: number, hard: number, host: HostFacts): Settings['rlimits'][number] =>
+  ({ resource, soft, hard, lowers: hard !== RLIM_INFINITY && hard <= host.files });
+
 export function resolveRlimits(value: unknown, host: HostFacts): Settings['rlimits'] {
   const given = check.object('rlimits', value ?? {});
   check.knownKeys('rlimits', given, RLIMITS);
@@ -23,14 +26,14 @@ export function resolveRlimits(value: unknown, host: HostFacts): Settings['rlimi
     const resource = (RLIMITS as readonly string[]).indexOf(name);
     if (typeof limit !== 'object') {
       const both = rlimitValue(path, limit);
-      return { resource, soft: both, hard: both };
+      return entry(resource, both, both, host);
     }
     const pair = check.object(path, limit, "a number, 'unlimited' or { soft, hard }");
     check.knownKeys(path, pair, ['soft', 'hard']);
     const soft = rlimitValue(`${path}.soft`, pair['soft']);
     const hard = rlimitValue(`${path}.hard`, pair['hard']);
     if (hard !== RLIM_INFINITY && (soft === RLIM_INFINITY || soft > hard)) throw new OptionError(`${path}.soft`, pair['soft'], 'at most the hard limit', 'ERR_OUT_OF_RANGE');
-    return { resource, soft, hard };
+    return entry(resource, soft, hard, host);
   });
 }
 

@@ -11,14 +11,15 @@ export const containerId = Symbol('spawn-contained.id');
 
 function source(path: string, value: unknown): JoinSource | 'new' {
   if (value === 'new') return 'new';
-  if (typeof value === 'number') return { path: `/proc/${check.integer(path, value, 1, 2 ** 22)}` };
+  if (typeof value === 'number') return { path: `/proc/${check.integer(path, value, 1, 2 ** 22)}/ns/`, pid: value };
   if (typeof value === 'string') {
-    if (value.startsWith('/') && !value.includes('\0')) return { path: value };
+    const pid = /^\/proc\/(\d+)\/ns\//.exec(value)?.[1];
+    if (value.startsWith('/') && !value.includes('\0')) return { path: value, pid: pid === undefined ? undefined : Number(pid) };
   } else if (typeof value === 'object' && value !== null && containerId in value) {
     const handle = value as { [containerId]: number | undefined; pid: number | undefined; exitCode: unknown; signalCode: unknown };
     const running = handle.pid !== undefined && handle.exitCode === null && handle.signalCode === null;
     if (!running) throw new OptionError(path, value, 'a container that is running (await its `ready`)');
-    return { container: handle[containerId]! };
+    return { container: handle[containerId]!, pid: handle.pid };
   }
   throw new OptionError(path, value, "'new', an absolute path, a pid, or a running container");
 }
@@ -38,7 +39,7 @@ export function resolveNamespaces(options: SpawnOptions, host: HostFacts): Names
       if (given[kind] === undefined) continue;
       const from = source(`ns.${kind}`, given[kind]);
       if (from === 'new') create.add(kind);
-      else join.set(kind, 'path' in from && /^\/proc\/\d+$/.test(from.path) ? { path: `${from.path}/ns/${kind}` } : from);
+      else join.set(kind, typeof given[kind] === 'number' && 'path' in from ? { ...from, path: from.path + kind } : from);
     }
   }
   const network = check.optional(options.network, v => check.oneOf('network', v, ['none', 'host'] as const), undefined);

@@ -108,6 +108,7 @@ export function resolve(options: SpawnOptions): Settings {
     domainname: name('domainname', options.domainname, namespaces),
     fileSystem,
     identity: resolveIdentity(options, namespaces, host, hostRoot),
+    hostPrivileged: host.privileged,
     privileged,
     umask: check.optional(options.umask, v => check.integer('umask', v, 0, 0o777), 0o022),
     rlimits: resolveRlimits(options.rlimits, host),

@@ -2,7 +2,8 @@
 import type { NamespaceKind } from '../../types/options.js';
 import type { ContainedError } from '../errors.js';
 
-export type JoinSource = { path: string } | { container: number };
+/** `pid`: of a process in it, where that is known. */
+export type JoinSource = ({ path: string } | { container: number }) & { pid: number | undefined };
 
 export interface Namespaces {
   create: ReadonlySet<NamespaceKind>;
@@ -75,10 +76,13 @@ export interface Settings {
   domainname: string | undefined;
   fileSystem: FileSystem | undefined;
   identity: Identity;
+  /** Whether the caller itself has them. */
+  hostPrivileged: boolean;
   /** Whether the setup may do what needs capabilities, of the caller's own or of a new user namespace. */
   privileged: boolean;
   umask: number;
-  rlimits: readonly { resource: number; soft: number; hard: number }[];
+  /** `lowers`: that it takes no privilege to set. */
+  rlimits: readonly { resource: number; soft: number; hard: number; lowers: boolean }[];
   oomScoreAdj: number | undefined;
   nice: number | undefined;
   affinity: string | undefined;

@@ -5,9 +5,9 @@ import type { Settings } from '../options/settings.js';
 import { joinGroups, makeGroups, removeGroups } from './cgroup.js';
 import type { Command } from './encode.js';
 import { fileSystemOps } from './filesystem.js';
-import { cloneFlags, enterOps, idMapOps, insideRootOps, loopbackOps, openSources, separates, timeOps, unshareCgroupOps } from './namespaces.js';
+import { cloneFlags, enterOps, idMapOps, insideRootOps, loopbackOps, openSources, separates, unshareCgroupOps } from './namespaces.js';
 import type { Op } from './ops.js';
-import { afterFork, attributeOps, credentialOps, deathSignal, execOps, nameOps, streamOps, userOps } from './process.js';
+import { afterFork, attributeOps, credentialOps, deathSignal, execOps, limitOps, nameOps, outsideStreamOps, streamOps, userOps } from './process.js';
 import { Slots } from './slots.js';
 import { print } from './words.js';
 
@@ -29,23 +29,21 @@ export function compile(settings: Settings, streams: Streams, command: Command):
   const arrive: Op[] = [
     ...joinGroups(group),                      // while it is alone: a write to `tasks` moves one thread
     ...maps.length > 0 ? [{ op: 'wait' } as const] : [],  // without its id map a process is nobody
-  ];
-  const enter: Op[] = [
-    ...enterOps(settings.namespaces, sources),
-    ...timeOps(settings),                      // offsets are fixed once a process is in: time_namespaces(7)
+    ...attributeOps(settings),                 // before anything is entered: they are written to the host's /proc
+    ...enterOps(settings, sources),
   ];
   const child: Op[] = [
-    ...apart ? [] : [...arrive, ...enter],
+    ...apart ? [] : arrive,
     ...fileSystem.open,                        // as the caller still: what it may read, it may hand in
     ...insideRootOps(settings),                // a file made by an id without a mapping is EOVERFLOW
     ...unshareCgroupOps(settings.namespaces),  // after the groups are joined: its root is the group one is in
     ...afterFork(),
     ...loopbackOps(settings.namespaces),
     ...nameOps(settings),
-    ...attributeOps(settings),                 // before the root changes: they are written to the host's /proc
     ...fileSystem.build,                       // ends with the change of root
     ...userOps(settings),                      // after it: names are those of the container
     ...streamOps(settings, streams),           // before privileges go
+    ...limitOps(settings),                     // likewise; after the mounts, which take descriptors
     ...credentialOps(settings),
     ...deathSignal(),                          // after the ids: a change of them clears it, prctl(2)
     ...execOps(settings, streams, command),
@@ -54,8 +52,8 @@ export function compile(settings: Settings, streams: Streams, command: Command):
     clone: cloneFlags(settings.namespaces, apart).child,
     joinClone: cloneFlags(settings.namespaces, apart).intermediate,
     cgroupSlot: group.slot,
-    host: [...group.host, ...sources.ops],
-    join: apart ? [...arrive, ...enter] : [],
+    host: [...group.host, ...sources.ops, ...outsideStreamOps(settings, streams)],
+    join: apart ? arrive : [],
     child,
     release: maps,
     undo: removeGroups(settings, group),
@@ -65,7 +63,7 @@ export function compile(settings: Settings, streams: Streams, command: Command):
 
 /** clone3 and execve and nothing between but what keeps Node's own things out of the process. */
 export function bareProgram(flags: number, streams: number, command: Command): Program {
-  const child: Op[] = [...afterFork(), ...deathSignal(), ...execOps({ cwd: '/', umask: 0o022, init: false }, { count: streams, pipes: [] }, command)];
+  const child: Op[] = [...afterFork(), ...deathSignal(), ...execOps({ cwd: '/', umask: 0o022, init: false, rlimits: [] }, { count: streams, pipes: [] }, command)];
   const program = { clone: flags, joinClone: 0, cgroupSlot: -1, host: [], join: [], release: [], child, undo: [] };
   return { ...program, toString: () => print(program) };
 }

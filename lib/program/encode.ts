@@ -50,7 +50,7 @@ let end = 0;
 
 function reserve(count: number): void {
   if (end + count <= buffer.byteLength) return;
-  const larger = new ArrayBuffer((end + count) * 2);
+  const larger = new ArrayBuffer(((end + count) * 2 + 7) & ~7);
   const copy = Buffer.from(larger);
   bytes.copy(copy, 0, 0, end);
   buffer = larger;

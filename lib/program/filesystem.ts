@@ -50,7 +50,7 @@ class Builder {
     this.#slots = slots;
     this.#inUserNamespace = settings.identity.maps !== undefined || settings.namespaces.join.has('user');
     const ranges = settings.identity.maps?.gid.ranges;
-    this.#mapped = gid => !ranges || ranges.some(r => gid >= r.inside && gid < r.inside + r.count);
+    this.#mapped = gid => !settings.namespaces.join.has('user') && (!ranges || ranges.some(r => gid >= r.inside && gid < r.inside + r.count));
     this.root = slots.take();
   }
 
@@ -182,6 +182,22 @@ function rootOps(builder: Builder, { root, readonly }: FileSystem): { open: Op[]
   return { open: [], close: readonlyOps };
 }
 
+/**
+ * What holds for a path of /proc and /sys holds wherever else a mount shows it: a second /proc/sys, new or bound, would be
+ * as good as the first.
+ */
+function everywhere(paths: readonly string[], { mounts }: FileSystem): string[] {
+  const shown = (mount: MountSetting): string | undefined =>
+    mount.type === 'proc' ? '/proc' : mount.type === 'sysfs' ? '/sys' : mount.type === 'bind' ? mount.source : undefined;
+  const again = mounts.flatMap(mount => {
+    const above = shown(mount);
+    if (above === undefined || above === mount.target) return [];
+    if (paths.some(path => within(above, path))) return [mount.target];
+    return paths.filter(path => above === '/' || within(path, above)).map(path => mount.target + path.slice(above === '/' ? 0 : above.length));
+  });
+  return [...paths, ...again];
+}
+
 export interface FileSystemOps {
   /** Opens what is of the host, by the ids that the caller has there. */
   open: readonly Op[];
@@ -195,7 +211,9 @@ export function fileSystemOps(settings: Settings, slots: Slots): FileSystemOps {
   const builder = new Builder(settings, slots);
   const root = rootOps(builder, fileSystem);
   for (const mount of fileSystem.mounts) builder.mount(mount);
-  const masks = builder.mask(fileSystem.maskedPaths);
+  const masks = builder.mask(everywhere(fileSystem.maskedPaths, fileSystem));
+  // A mount point that is missing is made in a root of one's own, but not on the host.
+  const [before, after] = fileSystem.root.kind === 'directory' && fileSystem.root.host ? [root.close, []] : [[], root.close];
   const open: Op[] = [
     // Or what is mounted here would be mounted on the host: mount_namespaces(7), "SHARED SUBTREES".
     { op: 'mountSetattr', path: '/', at: CWD, set: 0, propagation: MS.PRIVATE, flags: AT.RECURSIVE },
@@ -205,12 +223,13 @@ export function fileSystemOps(settings: Settings, slots: Slots): FileSystemOps {
     ...builder.hidden,
     ...root.open,
     move(builder.root, CWD, null),
+    ...before,
     ...builder.targets,
-    ...root.close,  // before our mounts are on it: these have flags of their own
+    ...after,  // before our mounts are on it: these have flags of their own
     ...masks.prepare,
     ...builder.mounts,
     ...masks.apply,
-    ...fileSystem.readonlyPaths.map((path): Op => ({ op: 'readonly', path, root: builder.root, forgive: ENOENT })),
+    ...everywhere(fileSystem.readonlyPaths, fileSystem).map((path): Op => ({ op: 'readonly', path, root: builder.root, forgive: ENOENT })),
     { op: 'pivotRoot', root: builder.root, stacked: builder.stacked },
   ];
   return { open, build };

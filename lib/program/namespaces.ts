@@ -58,16 +58,24 @@ export function openSources({ join }: Namespaces, slots: Slots): Sources {
   return { ops, slots: opened };
 }
 
-/** The user namespace first: it gives the capabilities to enter the others. The mount namespace last: it changes what paths mean. */
-const ENTER_ORDER: readonly NamespaceKind[] = ['user', 'ipc', 'uts', 'net', 'pid', 'time', 'cgroup', 'mnt'];
+/** The user namespace first: it gives the capabilities to enter the others. */
+const ENTER_ORDER: readonly NamespaceKind[] = ['user', 'ipc', 'uts', 'net', 'pid', 'time', 'cgroup'];
 
 /** Who is inside must not look into the process that comes: into its memory or descriptors (CVE-2016-9962). */
-export const enterOps = ({ join }: Namespaces, { slots }: Sources): Op[] => join.size === 0 ? [] : [
-  { op: 'prctl', option: PR.SET_DUMPABLE, argument: 0, more: 0 },
-  ...ENTER_ORDER.filter(kind => join.has(kind)).map((kind): Op => ({ op: 'setns', fd: slots.get(kind)!, flags: CLONE_FLAG[kind] })),
-];
+export function enterOps(settings: Settings, { slots }: Sources): Op[] {
+  const { join } = settings.namespaces;
+  const setns = (kind: NamespaceKind): Op[] => join.has(kind) ? [{ op: 'setns', fd: slots.get(kind)!, flags: CLONE_FLAG[kind] }] : [];
+  return [
+    ...join.size > 0 ? [{ op: 'prctl', option: PR.SET_DUMPABLE, argument: 0, more: 0 } as const] : [],
+    // While they can be dropped: in there it may be forbidden, and groups of the host would stay.
+    ...join.has('user') && settings.hostPrivileged ? [{ op: 'setgroups', groups: '' } as const] : [],
+    ...ENTER_ORDER.flatMap(setns),
+    ...timeOps(settings),  // offsets are fixed once a process is in: time_namespaces(7)
+    ...setns('mnt'),       // last: it changes what paths mean, those of /proc among them
+  ];
+}
 
-export function timeOps({ timeOffsets }: Settings): Op[] {
+function timeOps({ timeOffsets }: Settings): Op[] {
   if (!timeOffsets) return [];
   const { monotonic, boottime } = timeOffsets;
   const text = `monotonic ${monotonic} 0\nboottime ${boottime} 0\n`;

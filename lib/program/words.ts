@@ -77,6 +77,7 @@ function hintFor(op: Op | undefined, list: string, errno: string): string | unde
     case 'openTree ENOENT': return 'the directory or file does not exist on the host';
     case 'overlay ELOOP': return 'one layer lies inside another';
     case 'overlay EINVAL': return 'the kernel log (dmesg) tells which directory it refuses; upper and work must be on one file system that is no overlay itself';
+    case 'ensure EROFS': return 'the root is read-only and has no such path: mount on one that is there, below /tmp or /run, or give a rootfs';
     case 'chdir ENOENT': return 'make it, or give another cwd';
     case 'newidmap EPERM': return 'the range must be granted to you in /etc/subuid and /etc/subgid';
     case 'newidmap ENOENT': return "install Debian's package uidmap";
@@ -84,7 +85,7 @@ function hintFor(op: Op | undefined, list: string, errno: string): string | unde
     case 'setrlimit EPERM': return 'a hard limit can be raised by root only';
     case 'mkdir EEXIST': return 'a cgroup of this name exists; give another name';
     case 'mkdir EACCES': case 'mkdir EROFS': return 'this user may not make cgroups there; give a delegated group as cgroup.parent, or run as root';
-    case 'write ENOENT': return 'the controller is not enabled for this group; see cgroup.controllers there';
+    case 'write ENOENT': return /cgroup/.test((op as { path?: string }).path ?? '') ? 'the controller is not enabled for this group; see cgroup.controllers there' : undefined;
     case 'write EBUSY': return 'a cgroup v2 group with processes in it cannot have controllers for its children; give cgroup.parent';
     case 'fsmount EPERM': return 'the kernel refuses a new mount of this kind here, as when /proc of an outer container is partly covered';
     case 'clone EPERM': return 'user namespaces may be forbidden: see kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns and the seccomp profile of an outer container';
