@@ -72,7 +72,8 @@ export class ContainedError extends Error implements ContainedErrorFields {
 export const errnoName = (errno: number): string => ERRNO_NAMES.get(errno) ?? `errno ${errno}`;
 
 // Not util.getSystemErrorName: libuv does not know them all (ECHILD).
-const ERRNO_NAMES = new Map(Object.entries(constants.errno).map(([name, number]) => [number, name]));
+// Of two names for one number the first is the usual one: EAGAIN and not EWOULDBLOCK.
+const ERRNO_NAMES = new Map(Object.entries(constants.errno).map(([name, number]): [number, string] => [number, name]).reverse());
 
 /** What `run` rejects with when the command does not exit with 0: the whole result is in it. */
 export class CommandFailed extends Error implements RunResult<string | Buffer> {

@@ -3,7 +3,7 @@ import { readdir, rmdir, writeFile, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { SweepReport } from '../types/sweep.js';
-import { cgroupHost, GROUP_PREFIX, unifiedParent, v1Parent } from './host/cgroups.js';
+import { cgroupHost, GROUP_PREFIX, unifiedPlaces, v1Parent } from './host/cgroups.js';
 import { startTimeOf } from './host/facts.js';
 
 /** Whether the owner that is named in a group is still alive: its pid, and that it started when the name says. */
@@ -14,10 +14,9 @@ function ownerLives(name: string): boolean {
 
 /** Where this host's groups of ours stand. */
 function parents(): { directory: string; unified: boolean }[] {
-  const unified = unifiedParent([])?.directory;
   const v1 = [...cgroupHost().v1.keys()].flatMap(controller => v1Parent(controller) ?? []);
   return [
-    ...unified === undefined ? [] : [{ directory: unified, unified: true }],
+    ...unifiedPlaces().map(directory => ({ directory, unified: true })),
     ...[...new Set(v1)].map(directory => ({ directory, unified: false })),
   ];
 }

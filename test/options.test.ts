@@ -216,9 +216,9 @@ t.test('every default is the one that types/options.ts promises', async t => {
   t.equal(all(program, 'loopback').length, 1, "network: 'none'");
   t.same(all(program, 'sethostname').map(op => op.name), ['contained']);
   t.equal(all(program, 'setdomainname').length, 0);
-  t.same(all(program, 'setrlimit').map(op => op.resource), [7, 4]);
-  t.equal(all(program, 'setrlimit')[0]!.soft, 1024);
-  t.equal(all(program, 'setrlimit')[1]!.soft, 0);
+  t.same(all(program, 'setrlimit').map(op => op.resource), [4, 7]);
+  t.equal(all(program, 'setrlimit')[0]!.soft, 0);
+  t.equal(all(program, 'setrlimit')[1]!.soft, 1024);
   t.match(all(program, 'setaffinity')[0]!.mask, /^f+$/);
   t.equal(all(program, 'setpriority').length, 0);
   t.notOk(program.child.some(op => op.op === 'write'), 'oom_score_adj is inherited');

@@ -34,6 +34,8 @@ struct Record {
   Listener* listener;
   std::vector<uint8_t> undo;  // its section of the request, for another launcher
   uint32_t host_ops;
+  uint64_t clone_flags;
+  bool joins, init;
   bool sent = false, ready = false, lost = false, killed = false;
   pid_t pid = 0, helper = 0;
 };
@@ -58,11 +60,37 @@ void wake() {
   (void)!write(wake_fd, &one, sizeof one);
 }
 
+void deliver(Record& record, Event* event) {
+  if (record.listener) record.listener->hear(event);
+  else delete event;
+}
+
+// The request never left.
+void fail(uint32_t id, int error) {
+  const auto found = records.find(id);
+  if (found == records.end()) return;
+  auto* event = new Event;
+  event->message = {};
+  event->message.report = Report::kExited;
+  event->message.id = id;
+  event->message.list = kClone;
+  event->message.error = error;
+  event->message.status = -1;
+  deliver(found->second, event);
+  records.erase(found);
+}
+
 // The caller may close a borrowed fd as soon as we return.
 void enqueue(uint32_t id, const uint8_t* bytes, size_t size, std::vector<Attached> fds) {
   for (Attached& fd : fds) {
     if (fd.owned) continue;
-    fd = {fcntl(fd.fd, F_DUPFD_CLOEXEC, 0), true};
+    const int copy = fcntl(fd.fd, F_DUPFD_CLOEXEC, 0);
+    if (copy < 0) {
+      const int error = errno;
+      close_owned(fds);
+      return fail(id, error);
+    }
+    fd = {copy, true};
   }
   queue.push_back({id, {bytes, bytes + size}, std::move(fds)});
   wake();
@@ -77,9 +105,11 @@ void submit(uint32_t id, const uint8_t* bytes, size_t size, std::vector<Attached
 void flush() {
   while (!queue.empty()) {
     Waiting& packet = queue.front();
-    if (try_send(packet.bytes.data(), packet.bytes.size(), packet.fds) != 0) return;
+    const int error = try_send(packet.bytes.data(), packet.bytes.size(), packet.fds);
+    if (error && error != EBADF) return;
     close_owned(packet.fds);
-    if (const auto found = records.find(packet.id); found != records.end()) found->second.sent = true;
+    if (error) fail(packet.id, error);
+    else if (const auto found = records.find(packet.id); found != records.end()) found->second.sent = true;
     queue.pop_front();
   }
 }
@@ -106,9 +136,18 @@ void reap(pid_t pid, int* status, rusage* usage) {
   *status = info.si_code == CLD_EXITED ? info.si_status << 8 : info.si_status & 0x7f;
 }
 
-void deliver(Record& record, Event* event) {
-  if (record.listener) record.listener->hear(event);
-  else delete event;
+// What is on record of a start that nobody goes on with. An intermediate process may still be making its child: when
+// it is dead it has, or never will. It does nothing that can hang.
+Ledger::Entry final_entry(const Ledger::Entry& entry, bool joins) {
+  const pid_t pid = entry.pid;
+  if (joins && pid > 0 && (entry.helper == 0 || entry.helper == pid)) {
+    kill(pid, SIGKILL);
+    siginfo_t info{};
+    syscall(SYS_waitid, P_PID, pid, &info, WEXITED | WNOWAIT | __WALL, nullptr);
+  }
+  Ledger::Entry ret = entry;
+  if (ret.helper == ret.pid) ret.helper = 0;
+  return ret;
 }
 
 void on_message(const char* bytes, size_t size) {
@@ -144,13 +183,17 @@ void hand_over(Ledger* ledger) {
     if (!record.sent) continue;
     Header header = plain_header(Request::kAdopt, id);
     header.done = record.host_ops;
+    header.clone_flags = record.clone_flags;
+    header.flags = record.init ? static_cast<uint32_t>(kInit) : 0;
     if (!record.ready) {
-      const Ledger::Entry& entry = ledger->entries[id % kLedger];
+      Ledger::Entry entry = ledger->entries[id % kLedger];
       const bool known = entry.id == id;
+      if (known) entry = final_entry(ledger->entries[id % kLedger], record.joins);
       record.lost = true;
       record.pid = known ? entry.pid : 0;
       record.helper = known ? entry.helper : 0;
       header.done = known ? entry.done : 0;
+      if (known) header.flags |= kLost;
     }
     header.pid = record.pid;
     const auto* start = reinterpret_cast<const uint8_t*>(&header);
@@ -169,17 +212,7 @@ void hand_over(Ledger* ledger) {
 void fail_all(int error) {
   for (Waiting& packet : queue) close_owned(packet.fds);
   queue.clear();
-  for (auto& [id, record] : records) {
-    auto* event = new Event;
-    event->message = {};
-    event->message.report = Report::kExited;
-    event->message.id = id;
-    event->message.list = kClone;
-    event->message.error = error;
-    event->message.status = -1;
-    deliver(record, event);
-  }
-  records.clear();
+  while (!records.empty()) fail(records.begin()->first, error);
 }
 
 void restart(int epoll_fd) {
@@ -269,7 +302,12 @@ void spawn(Listener* listener, const uint8_t* request, size_t size, std::vector<
 
   const std::lock_guard<std::mutex> lock(mutex);
   ensure_running();
-  records.emplace(header.id, Record{listener, {undo, request + size}, program.counts[kHost]});
+  uint32_t ops = 0;
+  for (const uint32_t count : program.counts) ops += count;
+  bool init = false;
+  for (uint32_t i = 0; i < ops; ++i) init |= program.ops()[i].code == Code::init;
+  records.emplace(header.id, Record{listener, {undo, request + size}, program.counts[kHost], header.clone_flags,
+                                    program.counts[kJoin] > 0, init});
   Header small;
   if (size > kPacket && move_to_memfd(request, size, &small, &fds))
     return submit(header.id, reinterpret_cast<const uint8_t*>(&small), sizeof small, std::move(fds));

@@ -14,7 +14,23 @@
 
 namespace contained {
 
-void send_note(int channel, const Note& note) { (void)!send(channel, &note, sizeof note, MSG_NOSIGNAL); }
+bool send_note(int channel, const Note& note, int fd) {
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  iovec part{const_cast<Note*>(&note), sizeof note};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  if (fd >= 0) {
+    message.msg_control = control;
+    message.msg_controllen = sizeof control;
+    cmsghdr* header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(header), &fd, sizeof fd);
+  }
+  return sendmsg(channel, &message, MSG_NOSIGNAL) >= 0;
+}
 
 void give_up(const Launch& launch, uint32_t list, uint32_t index, int error) {
   send_note(launch.state.channel, {Note::kFailed, list, index, error});
@@ -94,24 +110,14 @@ void run_child(Launch& launch) {
 // effect in a child only. CLONE_PARENT makes that child Node's, not ours.
 void run_intermediate(Launch& launch) {
   run(launch, kJoin);
-  const sys::CloneResult made = sys::clone_sibling(launch.header->clone_flags, -1);
+  // The record of our child is ours to make: should the launcher die, nobody else knows of it.
+  Ledger::Entry& entry = ledger(launch.header->id);
+  entry.helper = entry.pid;
+  share_ledger(false);
+  const sys::CloneResult made = sys::clone_sibling(launch.header->clone_flags, -1, &entry.pid);
   if (made.pid == 0) run_child(launch);
   if (made.pid < 0) give_up(launch, kClone, 0, errno);
-
-  Note note{Note::kCloned, 0, 0, made.pid};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  iovec part{&note, sizeof note};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof control;
-  cmsghdr* header = CMSG_FIRSTHDR(&message);
-  header->cmsg_level = SOL_SOCKET;
-  header->cmsg_type = SCM_RIGHTS;
-  header->cmsg_len = CMSG_LEN(sizeof(int));
-  memcpy(CMSG_DATA(header), &made.pidfd, sizeof(int));
-  if (sendmsg(launch.state.channel, &message, MSG_NOSIGNAL) < 0) {
+  if (!send_note(launch.state.channel, {Note::kCloned, 0, 0, made.pid}, made.pidfd)) {
     sys::pidfd_send_signal(made.pidfd, SIGKILL);
     _exit(127);
   }

@@ -33,6 +33,10 @@ int step(Launch& launch, uint32_t list, uint32_t index, int (*act)(const Op&, La
 int become_init(Launch& launch);
 
 [[noreturn]] void give_up(const Launch& launch, uint32_t list, uint32_t index, int error);
-void send_note(int channel, const Note& note);
+bool send_note(int channel, const Note& note, int fd = -1);
+
+// launcher.cc. Whether a process that is cloned now has the ledger too.
+Ledger::Entry& ledger(uint32_t id);
+void share_ledger(bool share);
 
 }  // namespace contained

@@ -40,10 +40,14 @@ void Container::fail(uint32_t list, uint32_t index, int error) {
   error_ = error;
 }
 
-void Container::adopt(pid_t pid, uint32_t done) {
-  done_ = done;
+void Container::adopt(const Header& header) {
+  const pid_t pid = header.pid;
+  done_ = header.done;
   pid_ = pid;
   ready_ = true;
+  pid_namespace_ = header.clone_flags & CLONE_NEWPID;
+  has_init_ = header.flags & kInit;
+  lost_ = header.flags & kLost;
   pidfd_.reset(pid ? static_cast<int>(syscall(SYS_pidfd_open, pid, 0)) : -1);
   if (pidfd_) watch(pidfd_.get(), this, false);
   else undoing_ = true;
@@ -96,6 +100,7 @@ void Container::handle(const Note& note, const char* rest, uint32_t rest_size, i
       if (rest_size == times_size_) memcpy(times_, rest, rest_size);
       return;
     case Note::kStarted:
+      command_.reset(pidfd);
       if (!failed_) report_ready();
       return;
     case Note::kStatus:
@@ -110,21 +115,17 @@ void Container::take_child(pid_t pid, int pidfd) {
   pid_ = pid;
   drop(pidfd_);
   pidfd_.reset(pidfd);
-  ledger(id_).pid = pid_;
-  ledger(id_).helper = helper_;
   watch(pidfd_.get(), this, false);
+  if (killed_) sys::pidfd_send_signal(pidfd_.get(), SIGKILL);
 }
 
-// Both execve and death close the channel. A process that is alive has passed execve; of a dead one the name tells.
+// Both execve and death close the channel, and death does so before the pidfd tells of it; but only execve changes the name.
 bool Container::died_in_setup() const {
-  pollfd poll_fd{pidfd_.get(), POLLIN, 0};
-  if (poll(&poll_fd, 1, 0) == 0) return false;
-  char path[32], text[512];
-  snprintf(path, sizeof path, "/proc/%d/stat", pid_);
-  // It is a zombie until Node reaps it, so what fails here is for want of a descriptor and tells nothing.
+  char path[32], text[32];
+  snprintf(path, sizeof path, "/proc/%d/comm", pid_);
+  // It is there, if only as a zombie, until Node reaps it; what fails is for want of a descriptor and tells nothing.
   if (sys::read_file(AT_FDCWD, path, text, sizeof text) < 0) return false;
-  const char* name = strchr(text, '(');
-  return name && strncmp(name + 1, kName, strlen(kName)) == 0 && name[1 + strlen(kName)] == ')';
+  return strncmp(text, kName, strlen(kName)) == 0 && text[strlen(kName)] == '\n';
 }
 
 void Container::on_exit() {
@@ -132,6 +133,12 @@ void Container::on_exit() {
   // An intermediate process that has handed over its child has nothing more to say.
   pollfd poll_fd{pidfd_.get(), POLLIN, 0};
   if (poll(&poll_fd, 1, 0) == 0) return;
+  // It may have been killed before it could tell of its child.
+  const Ledger::Entry& entry = ledger(id_);
+  if (!ready_ && !helper_ && entry.id == id_ && entry.helper == pid_ && entry.pid != pid_) {
+    killed_ = true;
+    return take_child(entry.pid, static_cast<int>(syscall(SYS_pidfd_open, entry.pid, 0)));
+  }
   if (!ready_) fail(kExecve, 0, ECHILD);
   drop(pidfd_);
   drop(channel_);
@@ -162,10 +169,12 @@ void Container::signal(int number) {
     const bool init = ready_ && has_init_;
     if (!init && !(ready_ && handles(number))) sent = stops ? SIGSTOP : SIGKILL;
   }
+  if (sent == SIGKILL) killed_ = true;
   if (sys::pidfd_send_signal(pidfd_.get(), sent) == 0 && sent == SIGKILL) signal_ = number;
 }
 
 void Container::kill() {
+  killed_ = true;
   if (pidfd_) sys::pidfd_send_signal(pidfd_.get(), SIGKILL);
 }
 

@@ -21,7 +21,7 @@ class Container {
 
   void spawn(const Header& header, const Section& program, const int* attached, int count);
   void refuse(int error);  // instead of `spawn`
-  void adopt(pid_t pid, uint32_t done);
+  void adopt(const Header& header);
   void signal(int number);
   void kill();           // SIGKILL, because Node is gone
   void on_channel();     // a note, or the end of the channel
@@ -29,7 +29,8 @@ class Container {
   bool undo_on(uint64_t now);  // goes on undoing; true when finished and reported, so that it can be deleted
 
   uint32_t id() const { return id_; }
-  int pidfd() const { return pidfd_.get(); }
+  // Whose namespaces can be entered: without root not an init's, which is not dumpable, setns(2).
+  int entrance() const { return command_ ? command_.get() : pidfd_.get(); }
   uint64_t retry_at() const { return retry_at_; }
   bool undoing() const { return undoing_; }
 
@@ -55,11 +56,13 @@ class Container {
   uint32_t id_;
   pid_t pid_ = 0, helper_ = 0;
   sys::Fd pidfd_, channel_;
+  sys::Fd command_;  // with an init: what it runs
   Section* undo_;
   uint32_t undo_index_ = 0;
   uint32_t done_ = 0;          // host ops done
   uint64_t retry_at_ = 0;      // when undoing goes on, in milliseconds; 0: now
   uint32_t retries_ = 0;
+  bool lost_ = false, killed_ = false;
   bool undoing_ = false, ready_ = false, has_init_ = false, pid_namespace_ = false, failed_ = false;
   uint32_t failed_list_ = 0, failed_index_ = 0;
   int32_t error_ = 0, undo_error_ = 0, status_ = -1, signal_ = 0;
@@ -74,7 +77,6 @@ Container* find(uint32_t id);
 void watch(int fd, Container* container, bool channel);
 void unwatch(int fd);
 void tell_node(const Message& message, const Text* text);
-Ledger::Entry& ledger(uint32_t id);
 uint64_t milliseconds();
 extern const char kName[];
 

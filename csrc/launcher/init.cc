@@ -64,7 +64,9 @@ int become_init(Launch& launch) {
   close(ends[1]);
   sys::close_range(0, static_cast<unsigned>(channel - 1), 0);
   wait_for_exec(pipe);
-  send_note(channel, {Note::kStarted, 0, 0, 0});
+  const int pidfd = static_cast<int>(syscall(SYS_pidfd_open, command, 0));
+  send_note(channel, {Note::kStarted, 0, 0, 0}, pidfd);
+  if (pidfd >= 0) close(pidfd);
   keep_house(command, channel);
 }
 

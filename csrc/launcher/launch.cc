@@ -108,8 +108,8 @@ static int act_outside(const Op& op, Launch& launch) {
   switch (op.code) {
     case Code::pidfd: {
       const Container* other = find(static_cast<uint32_t>(op.numbers[1]));
-      if (!other || other->pidfd() < 0) return ESRCH;
-      return state.put(op.numbers[0], fcntl(other->pidfd(), F_DUPFD_CLOEXEC, 0));
+      if (!other || other->entrance() < 0) return ESRCH;
+      return state.put(op.numbers[0], fcntl(other->entrance(), F_DUPFD_CLOEXEC, 0));
     }
     case Code::writeProc:
       snprintf(path, sizeof path, "/proc/%d/%s", state.target, state.text(op.strings[0]));
@@ -142,21 +142,23 @@ void Container::clone(Launch& launch) {
   const int cgroup = header.cgroup_slot < 0 ? -1 : slots[header.cgroup_slot];
   // /proc/PID/uid_map and the like can only be opened of a dumpable process; a copy of ours is what we are.
   prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
+  if (joins) share_ledger(true);
   const bool fault = header.fault_errno && header.fault_list == kClone;
   const sys::CloneResult made = fault ? (errno = static_cast<int>(header.fault_errno), sys::CloneResult{-1, -1})
-                                      : sys::clone_sibling(joins ? header.join_flags : header.clone_flags, cgroup);
+                                      : sys::clone_sibling(joins ? header.join_flags : header.clone_flags, cgroup,
+                                                           &ledger(id_).pid);
   if (made.pid == 0) {
     keep_only(ends[1]);
     if (joins) run_intermediate(launch);
     run_child(launch);
   }
   const int error = errno;
+  if (joins) share_ledger(false);
   prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
   if (made.pid < 0) return fail(kClone, 0, error);
 
   pid_ = made.pid;
   pidfd_.reset(made.pidfd);
-  ledger(id_).pid = pid_;
   watch(channel_.get(), this, true);
   watch(pidfd_.get(), this, false);
   release(launch, !joins);

@@ -24,7 +24,8 @@
 
 namespace contained {
 
-const char kName[] = "spawn-contained";  // fills the 15 characters of a process name
+// The process name of the launcher and of its children up to execve: all 15 characters, and nobody's command.
+const char kName[] = "contained-setup";
 
 namespace {
 
@@ -43,6 +44,8 @@ alignas(8) char packet[kPacket];
 }  // namespace
 
 Ledger::Entry& ledger(uint32_t id) { return shared->entries[id % kLedger]; }
+
+void share_ledger(bool share) { madvise(shared, sizeof(Ledger), share ? MADV_DOFORK : MADV_DONTFORK); }
 
 uint64_t milliseconds() {
   timespec time;
@@ -114,7 +117,7 @@ void obey(const char* message, const int* fds, int count) {
     case Request::kAdopt: {
       Container* container = new Container(header, first);
       add(container);
-      return container->adopt(header.pid, header.done);
+      return container->adopt(header);
     }
     case Request::kSignal:
       if (Container* container = find(header.id)) container->signal(header.signal);

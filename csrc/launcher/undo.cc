@@ -33,7 +33,8 @@ int Container::undo(const Op& op) {
 bool Container::undo_on(uint64_t now) {
   for (; undo_index_ < undo_->counts[0]; ++undo_index_) {
     const Op& op = undo_->ops()[undo_index_];
-    if (op.numbers[3] > done_) {
+    // A group that was being made has no members: rmdir is enough, and it is no stranger's if that works.
+    if (op.numbers[3] > done_ + (lost_ && op.code == Code::rmdir)) {
       if (op.code == Code::read) counters_.append("", 1);
       continue;
     }

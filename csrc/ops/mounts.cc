@@ -82,6 +82,30 @@ int make_fsmount(const char* type, const char* options, int64_t count, unsigned 
   return create(fs.get(), attributes);
 }
 
+// mount(2) takes a page of options at once, fsconfig(2) only 255 characters of each. What it mounts on top of the root is
+// found as `/..`, and taken off again.
+static int overlay_by_mount(const Op& op, const State& state, int64_t first, int count, bool writable, const char* flag) {
+  static char options[4096];  // not on a stack that may be charged to the container
+  size_t used = static_cast<size_t>(snprintf(options, sizeof options, "lowerdir="));
+  const auto put = [&](const char* format, int fd) {
+    if (used < sizeof options) used += static_cast<size_t>(snprintf(options + used, sizeof options - used, format, fd));
+  };
+  for (int i = 0; i < count; ++i) put(i ? ":%d" : "%d", state.fd(first + i));
+  if (writable) put(",upperdir=%d", state.fd(first + count));
+  if (writable) put(",workdir=%d", state.fd(first + count + 1));
+  if (flag && used < sizeof options) used += static_cast<size_t>(snprintf(options + used, sizeof options - used, ",%s", flag));
+  if (used >= sizeof options) return errno = E2BIG, -1;
+  if (sys::mount("overlay", "/", "overlay", 0, options) < 0) return -1;
+  Fd ret(sys::open_tree(AT_FDCWD, "/..", OPEN_TREE_CLONE));
+  const int error = errno;
+  if (sys::umount("/..", 2 /* MNT_DETACH */) < 0) return -1;
+  if (!ret) return errno = error, -1;
+  mount_attr attributes{};
+  attributes.attr_set = static_cast<uint64_t>(op.numbers[1]);
+  if (sys::mount_setattr(ret.get(), "", AT_EMPTY_PATH, &attributes) < 0) return -1;
+  return ret.release();
+}
+
 // Layers are named by fd, relative to /proc/self/fd: no path is looked up twice, and no `:` or `,` in a directory's
 // name needs escaping. numbers: result, attributes, first layer's slot, layers | 1 << 16 when upper and work follow.
 int make_overlay(const Op& op, const State& state) {
@@ -97,13 +121,16 @@ int make_overlay(const Op& op, const State& state) {
   for (int i = 0; i < count && used < sizeof layers; ++i)
     used += static_cast<size_t>(
         snprintf(layers + used, sizeof layers - used, i ? ":%d" : "%d", state.fd(first + i)));
+  const char* flag = state.text(op.strings[0]);
   char name[16];
   if (used < sizeof layers) {
     if (sys::fsconfig(fs.get(), FSCONFIG_SET_STRING, "lowerdir", layers) < 0) return -1;
   } else {
     for (int i = 0; i < count; ++i) {
       snprintf(name, sizeof name, "%d", state.fd(first + i));
-      if (sys::fsconfig(fs.get(), FSCONFIG_SET_STRING, "lowerdir+", name) < 0) return -1;
+      if (sys::fsconfig(fs.get(), FSCONFIG_SET_STRING, "lowerdir+", name) == 0) continue;
+      if (errno != EINVAL) return -1;
+      return overlay_by_mount(op, state, first, count, writable, flag);
     }
   }
   const char* const keys[] = {"upperdir", "workdir"};
@@ -111,9 +138,11 @@ int make_overlay(const Op& op, const State& state) {
     snprintf(name, sizeof name, "%d", state.fd(first + count + i));
     if (sys::fsconfig(fs.get(), FSCONFIG_SET_STRING, keys[i], name) < 0) return -1;
   }
-  const char* flag = state.text(op.strings[0]);
   if (flag && sys::fsconfig(fs.get(), FSCONFIG_SET_FLAG, flag, nullptr) < 0) return -1;
-  return create(fs.get(), static_cast<unsigned>(op.numbers[1]));
+  const int made = create(fs.get(), static_cast<unsigned>(op.numbers[1]));
+  // Before Linux 6.5 any key is taken here and refused only now.
+  if (made < 0 && errno == EINVAL && used >= sizeof layers) return overlay_by_mount(op, state, first, count, writable, flag);
+  return made;
 }
 
 // Without a path: on top of the current root, where pivot() finds it.

@@ -58,6 +58,9 @@ static int place_stdio(int64_t first, int64_t count, State& state) {
     const int fd = state.fd(first + i);
     if (fd < 0) close(static_cast<int>(i));
     else if (dup2(fd, static_cast<int>(i)) < 0) return errno;
+    // Node may have made its own streams non-blocking, which few programs bear; libuv clears it for its children too.
+    const int flags = i < 3 ? fcntl(static_cast<int>(i), F_GETFL) : -1;
+    if (flags >= 0 && flags & O_NONBLOCK) fcntl(static_cast<int>(i), F_SETFL, flags & ~O_NONBLOCK);
   }
   // The channel is the one fd that must live until execve closes it: that is how success is told.
   const unsigned keep = static_cast<unsigned>(count);

@@ -98,6 +98,8 @@ enum class Request : uint32_t {
 
 enum : uint32_t {
   kTrace = 1,   // time each op
+  kLost = 8,    // kAdopt: its start was interrupted; the op after the last that is known to be done may be done too
+  kInit = 4,    // kAdopt: an init stands before the command
   kMemfd = 2,   // the request was too large for a packet: the whole of it is in the last fd attached
 };
 
@@ -151,7 +153,7 @@ struct Ledger {
   struct Entry {
     uint32_t id;    // an entry stands at id % kLedger and counts only while it carries that id
     uint32_t done;  // host ops done
-    int32_t pid;    // the child; 0 before the clone
+    int32_t pid;    // the child; 0 before the clone. Until there is a helper it may be that, where there is to be one
     int32_t helper;
   } entries[kLedger];
 };

@@ -2,6 +2,7 @@
 import { EventEmitter } from 'node:events';
 import { constants } from 'node:os';
 import type { Readable, Writable } from 'node:stream';
+import { isMainThread } from 'node:worker_threads';
 import type { Contained, Outcome, Reason, TraceEntry } from '../../types/contained.js';
 import type { Program } from '../../types/program.js';
 import { ContainedError } from '../errors.js';
@@ -14,7 +15,7 @@ import type { Command, Fault } from '../program/encode.js';
 import type { Template } from '../program/template.js';
 import { stepError, stepOf } from '../program/words.js';
 import { Deadline } from './deadline.js';
-import { closeStdio, openStdio, streamOf, type Entry, type PipeEnd } from './stdio.js';
+import { closeStdio, endedStream, openStdio, streamOf, type Entry, type PipeEnd } from './stdio.js';
 import { usageOf } from './usage.js';
 
 const SIGKILL = 9;
@@ -81,8 +82,9 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
       throw error;
     }
     this.#pipes = streams.ours;
-    // What comes with the options is written whether or not anybody asks for the stream.
-    for (const [i, end] of this.#pipes) if (end.data !== undefined) this.#stream(i);
+    // What comes with the options is written whether or not anybody asks for the stream; and a worker that is terminated
+    // closes its streams, but not bare descriptors.
+    for (const [i, end] of this.#pipes) if (end.data !== undefined || !isMainThread) this.#stream(i);
     this.#deadline.start();
   }
 
@@ -186,7 +188,10 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
     this.#ended = true;
     this.#deadline.stop();
     if (exit.lost) return this.#fail(lostLauncher());
-    if (exit.errno !== 0) return this.#fail(stepError(this.#program(), exit.list, exit.index, exit.errno));
+    const error = exit.errno === 0 ? undefined : stepError(this.#program(), exit.list, exit.index, exit.errno);
+    // What was ended before it ran has ended as was asked for; only `ready` cannot be had any more.
+    if (error && exit.requestedSignal === 0) return this.#fail(error);
+    if (error) this.#ready.reject(error);
     this.pid ??= pid;
     this.exitCode = exit.code;
     const signal = exit.requestedSignal || exit.signal;
@@ -198,7 +203,8 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
     try {
       this.emit('exit', this.exitCode, this.signalCode);
     } finally {
-      this.#closeWhenRead();
+      // Not at once: who awaits `exited` may then ask for what is still in a pipe.
+      setImmediate(() => this.#closeWhenRead());
     }
   }
 
@@ -212,7 +218,7 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
 
   /** `close` comes after the last stream has ended; one that nobody reads is emptied, as child_process does. */
   #closeWhenRead(): void {
-    for (const { fd } of this.#pipes.values()) native().close(fd);
+    for (const [i, end] of this.#pipes) this.#streams[i] = endedStream(end);
     this.#pipes.clear();
     const open = this.#streams.filter((stream): stream is Readable | Writable => stream !== null && !stream.closed);
     let left = open.length;

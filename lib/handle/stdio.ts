@@ -1,7 +1,7 @@
 // The stdio option → descriptors for the command, and streams for the caller.
 import { openSync } from 'node:fs';
 import { Socket } from 'node:net';
-import type { Readable, Writable } from 'node:stream';
+import { Readable, Writable } from 'node:stream';
 import type { Stdio, StdioEntry } from '../../types/options.js';
 import { ContainedError, errnoName, OptionError } from '../errors.js';
 import { native } from '../native.js';
@@ -116,4 +116,11 @@ export function streamOf({ fd, direction, data }: PipeEnd): Readable | Writable 
     }
   }
   return socket;
+}
+
+/** In the place of a stream that nobody asked for while there was something to it. */
+export function endedStream({ fd, direction }: PipeEnd): Readable | Writable {
+  native().close(fd);
+  const stream = direction === 'read' ? new Readable({ read() {} }) : new Writable();
+  return stream.destroy();
 }

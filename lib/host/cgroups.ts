@@ -125,6 +125,33 @@ export function v1Parent(controller: string): string | undefined {
   return writable(directory) ? directory : undefined;
 }
 
+/** A v1 directory to find processes by. The fewer limits and costs its hierarchy has, the better. */
+export function anyV1Parent(): { controller: string; directory: string } | undefined {
+  for (const controller of ['freezer', 'pids', ...cgroupHost().v1.keys()]) {
+    const directory = v1Parent(controller);
+    if (directory !== undefined) return { controller, directory };
+  }
+  return undefined;
+}
+
+/** Our own v2 group and those above it, where we may write: where groups of ours may stand. */
+export function unifiedPlaces(): string[] {
+  const { unified } = cgroupHost();
+  const places: string[] = [];
+  for (let group = unified?.own; unified && group !== undefined; group = group === '/' ? undefined : dirname(group)) {
+    const directory = join(unified.mount, group);
+    if (writable(directory)) places.push(directory);
+  }
+  return places;
+}
+
+/** Our own v2 group, when only the processes in it keep its children from having controllers. */
+export function occupiedGroup(): string | undefined {
+  const { unified } = cgroupHost();
+  const directory = unified && join(unified.mount, unified.own);
+  return directory !== undefined && unified?.own !== '/' && writable(directory) ? directory : undefined;
+}
+
 /** Prefix of the groups that this library names itself; what follows tells the owner. */
 export const GROUP_PREFIX = 'spawn-contained.';
 

@@ -2,7 +2,7 @@
 import { join, normalize } from 'node:path';
 import type { CgroupOptions } from '../../types/options.js';
 import { ContainedError, OptionError } from '../errors.js';
-import { cgroupHost, groupName, unifiedParent, v1Parent } from '../host/cgroups.js';
+import { cgroupHost, groupName, occupiedGroup, unifiedParent, v1Parent } from '../host/cgroups.js';
 import * as check from './check.js';
 import type { CgroupSetting } from './settings.js';
 
@@ -87,8 +87,11 @@ function resolveLimits(options: Record<string, unknown>): Limits {
 const noCgroup = (what: string): ContainedError => new ContainedError({
   code: 'ENOTSUP', errno: 0, syscall: undefined, path: undefined, dest: undefined,
   step: `find a cgroup for ${what}`,
-  hint: 'no hierarchy with that controller is writable for this user: run as root, or under a delegated group, as by '
-    + '`systemd-run --user --scope -p Delegate=yes node …`',
+  hint: occupiedGroup() !== undefined
+    ? `${occupiedGroup()!} has processes in it, so groups below it get no controllers (cgroup v2, "No Internal Process Constraint"): `
+      + 'move them, Node among them, into a group below it before Node starts'
+    : 'no hierarchy with that controller is writable for this user: run as root, or under a delegated group, as by '
+      + '`systemd-run --user --scope -p Delegate=yes node …`',
 });
 
 /** A v1 hierarchy may carry several controllers (cpu,cpuacct): its directory is made once. */

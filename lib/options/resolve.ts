@@ -3,7 +3,7 @@
 import type { SpawnOptions } from '../../types/options.js';
 import { ContainedError, OptionError } from '../errors.js';
 import { hostFacts } from '../host/facts.js';
-import { unifiedParent, groupName } from '../host/cgroups.js';
+import { anyV1Parent, groupName, unifiedParent } from '../host/cgroups.js';
 import { resolveCgroup } from './cgroup.js';
 import type { Command } from '../program/encode.js';
 import * as check from './check.js';
@@ -77,7 +77,10 @@ export function resolveLife(options: SpawnOptions): Life {
  * finds them, so one is made where that can be done.
  */
 function groupForKilling({ create }: Namespaces): CgroupSetting | undefined {
-  const parent = create.has('pid') ? undefined : unifiedParent([]);
+  if (create.has('pid')) return undefined;
+  const parent = unifiedParent([]);
+  const v1 = parent ? undefined : anyV1Parent();
+  if (v1) return { unified: undefined, v1: [{ controller: v1.controller, directory: `${v1.directory}/${groupName()}`.replace('//', '/') }], limits: [], counters: [] };
   return parent && { unified: { directory: `${parent.directory}/${groupName()}`.replace('//', '/'), parent: parent.directory, enable: [] }, v1: [], limits: [], counters: [] };
 }
 

@@ -20,6 +20,7 @@ export function stepOf(op: Op): string {
     case 'ensure': return `make the mount point ${op.path}`;
     case 'readonly': return `make ${op.path} read-only`;
     case 'pivotRoot': return 'change the root';
+    case 'setaffinity': return 'choose the processors';
     case 'setns': return 'enter the namespace';
     case 'pidfd': return 'find the container whose namespace is entered';
     case 'loopback': return 'bring the loopback device up';
@@ -90,6 +91,7 @@ function hintFor(op: Op | undefined, list: string, errno: string): string | unde
     case 'fsmount EPERM': return 'the kernel refuses a new mount of this kind here, as when /proc of an outer container is partly covered';
     case 'clone EPERM': return 'user namespaces may be forbidden: see kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns and the seccomp profile of an outer container';
     case 'clone ENOSPC': return 'a limit of user.max_*_namespaces is reached';
+    case 'clone EBADF': return 'a descriptor in stdio is not open';
     case 'clone EMFILE': return 'too many open files: raise RLIMIT_NOFILE, or start fewer at once';
     case 'clone EAGAIN': return 'pids.max, RLIMIT_NPROC or kernel.pid_max is reached';
     case 'clone EACCES': return 'this user may not put a process into that cgroup; the common ancestor must be delegated too';
