@@ -19,7 +19,7 @@
       "dependencies": ["launcher"],
       "include_dirs": ["csrc"],
       "cflags_cc": ["-isystem <!(node -p \"require('node:path').resolve(require('node-addon-api').include_dir)\")"],
-      "defines": ["NAPI_VERSION=9", "NAPI_DISABLE_CPP_EXCEPTIONS", "NODE_API_NO_EXTERNAL_BUFFERS_ALLOWED"],
+      "defines": ["NAPI_VERSION=9", "NAPI_DISABLE_CPP_EXCEPTIONS", "NODE_API_NO_EXTERNAL_BUFFERS_ALLOWED", "NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS"],
       "sources": ["<!@(grep -E '^(ops|addon)/' csrc/sources.txt | sed 's,^,csrc/,')"],
       # The connection's thread outlives every environment, so the code must never be unloaded.
       "ldflags": ["-Wl,-z,nodelete", "-Wl,-z,now", "-Wl,-z,noexecstack"],

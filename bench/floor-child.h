@@ -126,7 +126,8 @@ static void change_root(void) {
   const unsigned nosuid = MOUNT_ATTR_NOSUID, kernel = nosuid | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
 
   set_attributes(AT_FDCWD, "/", 0, 0, MS_PRIVATE);
-  const int root = open_tree(AT_FDCWD, rootfs, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+  const int directory = open_plain(rootfs, O_PATH | O_DIRECTORY);
+  const int root = open_tree(directory, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE | AT_EMPTY_PATH);
   const int null = open_tree(AT_FDCWD, "/dev/null", OPEN_TREE_CLOEXEC);
   must("open_tree", root);
   put_on_root(root);

@@ -44,12 +44,15 @@ export function setRef(id: number, ref: boolean): void {
   if (!ref && refs === 0) native().unref();
 }
 
+/** Must come before anything else is asked of the addon. */
+export function listen(): void {
+  if (listening) return;
+  native().listen(hear);
+  listening = true;
+}
+
 /** `fds` become the first slots; an owned one is closed once it is sent, ~fd stays the caller's. Returns the id. */
 export function launch(request: ArrayBuffer, size: number, fds: readonly number[], listener: LaunchListener): number {
-  if (!listening) {
-    native().listen(hear);
-    listening = true;
-  }
   const id = native().spawn(request, size, fds);
   live.set(id, { listener, ref: false, scope: new AsyncResource('spawn-contained') });
   setRef(id, true);

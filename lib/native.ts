@@ -34,6 +34,8 @@ interface Native {
   signal(id: number, signal: number): void;
   /** [read end, write end, …] of `count` pipes, or [negative errno] and none. */
   pipes(count: number): number[];
+  /** A stream has taken over this end of a pipe. */
+  claim(fd: number): void;
   close(fd: number): void;
   ref(): void;
   unref(): void;
@@ -46,7 +48,14 @@ interface Native {
 const root = fileURLToPath(new URL('../../', import.meta.url));
 
 /** musl's loader is in the process's own maps, whatever the distribution is called. */
-const libc = (): string => readFileSync('/proc/self/maps', 'latin1').includes('ld-musl-') ? 'musl' : 'glibc';
+function libc(): string {
+  try {
+    return readFileSync('/proc/self/maps', 'latin1').includes('ld-musl-') ? 'musl' : 'glibc';
+  } catch (error) {
+    const { code = 'UNKNOWN', errno = 0, syscall, path } = error as NodeJS.ErrnoException;
+    throw new ContainedError({ code, errno, syscall, path, dest: undefined, step: 'find the addon', hint: undefined });
+  }
+}
 
 /** Ready-made first, then what `npm run build` left. Never anywhere else: this code runs as whoever loads it. */
 const candidates = (): string[] => [

@@ -133,7 +133,8 @@ for (const stopped of [false, true]) {
       const { removed, failed } = await sweep();
       t.same(failed, []);
       t.same(groups.filter(existsSync), [], 'the groups are gone');
-      if (root) t.ok(removed.length > 0);
+      // A launcher that is only killed may have been quicker.
+      if (root && stopped) t.ok(removed.length > 0);
       t.same(processesWith(word), [], 'and whoever was in them');
     }
     t.ok(Object.values(other.cgroup).every(existsSync), 'a group of a living process stays');

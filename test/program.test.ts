@@ -111,7 +111,7 @@ t.test('every program ends with the same steps, and drops privilege unless it is
     t.equal(count(is('capset')), 1, name);
     t.equal(count(is('stdio')), 1, name);
     t.ok(count(is('wait')) >= 1, name);
-    t.equal(count(is('setaffinity')), 1, name);
+    t.equal([...explain({ command: 'true', ...options }).join, ...child].filter(is('setaffinity')).length, 1, name);
     const made = options.ns && !Array.isArray(options.ns) && 'mnt' in options.ns ? 0 : 1;
     t.equal(count(makesPrivate), made, name);
     t.equal(count(is('pivotRoot')), made, name);
@@ -199,6 +199,6 @@ t.test('only native.ts knows of the addon file, and only encode.ts of its bytes'
 t.test('explain does nothing: not even what it explains is looked for', async t => {
   const directory = scratch(t);
   const program: Program = explain({ command: '/no/such/file', rootfs: join(directory, 'missing'), mounts: [{ type: 'bind', source: join(directory, 'gone'), target: '/gone' }] });
-  t.ok(program.child.some(op => op.op === 'openTree' && op.path === join(directory, 'missing')));
+  t.ok(program.child.some(op => op.op === 'open' && op.path === join(directory, 'missing')));
   t.same(readdirSync(directory), []);
 });

@@ -61,7 +61,7 @@ tidy('wrong arguments are an OptionError, and nothing is called', async t => {
   ];
   for (const [path, call] of wrong) {
     t.throws(call, OptionError, path);
-    t.throws(call, { path });
+    t.throws(call, { path } as Error & { path: string });
   }
   await t.rejects(sys.writeProcs('x' as never, [1]), OptionError);
   await t.rejects(sys.writeProcs(0, ['1'] as never), { name: 'OptionError', path: 'pids[0]' });

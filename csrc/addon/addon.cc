@@ -9,6 +9,7 @@
 #include <napi.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <unordered_set>
 
 namespace contained {
 
@@ -27,7 +28,13 @@ class JsListener final : public Listener {
   }
   void ref(Napi::Env env) { tsfn_.Ref(env); }
   void unref(Napi::Env env) { tsfn_.Unref(env); }
-  void release() { tsfn_.Release(); }
+  void release() {
+    tsfn_.Release();
+    for (const int fd : loose) close(fd);
+  }
+
+  // Pipes that no stream of JavaScript's has taken over yet. A worker can be terminated between any two steps.
+  std::unordered_set<int> loose;
 
  private:
   static double ms(const timeval& time) {
@@ -95,6 +102,7 @@ Napi::Value spawn_request(const Napi::CallbackInfo& info) {
   for (uint32_t i = 0; i < fds.size(); ++i) {
     const int fd = numbers.Get(i).As<Napi::Number>().Int32Value();
     fds[i] = fd < 0 ? Attached{~fd, false} : Attached{fd, true};
+    if (fd >= 0) listener_of(info.Env())->loose.erase(fd);
   }
   auto* bytes = static_cast<uint8_t*>(request.Data());
   const uint32_t id = ++last_id;
@@ -120,11 +128,22 @@ Napi::Value make_pipes(const Napi::CallbackInfo& info) {
     ret[0u] = Napi::Number::New(info.Env(), -error);
     return ret;
   }
-  for (uint32_t i = 0; i < 2 * count; ++i) ret[i] = Napi::Number::New(info.Env(), ends[i]);
+  for (uint32_t i = 0; i < 2 * count; ++i) {
+    ret[i] = Napi::Number::New(info.Env(), ends[i]);
+    listener_of(info.Env())->loose.insert(ends[i]);
+  }
   return ret;
 }
 
-void close_fd(const Napi::CallbackInfo& info) { close(info[0].As<Napi::Number>().Int32Value()); }
+// claim(fd): a stream has it now, and closes it.
+void claim(const Napi::CallbackInfo& info) {
+  listener_of(info.Env())->loose.erase(info[0].As<Napi::Number>().Int32Value());
+}
+
+void close_fd(const Napi::CallbackInfo& info) {
+  claim(info);
+  close(info[0].As<Napi::Number>().Int32Value());
+}
 
 void ref(const Napi::CallbackInfo& info) { listener_of(info.Env())->ref(info.Env()); }
 void unref(const Napi::CallbackInfo& info) { listener_of(info.Env())->unref(info.Env()); }
@@ -198,6 +217,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports["spawn"] = Napi::Function::New(env, spawn_request);
   exports["signal"] = Napi::Function::New(env, signal_container);
   exports["pipes"] = Napi::Function::New(env, make_pipes);
+  exports["claim"] = Napi::Function::New(env, claim);
   exports["close"] = Napi::Function::New(env, close_fd);
   exports["ref"] = Napi::Function::New(env, ref);
   exports["unref"] = Napi::Function::New(env, unref);

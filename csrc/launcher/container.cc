@@ -170,7 +170,9 @@ void Container::signal(int number) {
     if (!init && !(ready_ && handles(number))) sent = stops ? SIGSTOP : SIGKILL;
   }
   if (sent == SIGKILL) killed_ = true;
-  if (sys::pidfd_send_signal(pidfd_.get(), sent) == 0 && sent == SIGKILL) signal_ = number;
+  // In setup every signal is blocked, and does what it does when the command is about to run.
+  const bool ends = sent == SIGKILL || (!ready_ && !harmless && !stops && sent != SIGSTOP);
+  if (sys::pidfd_send_signal(pidfd_.get(), sent) == 0 && ends) signal_ = number;
 }
 
 void Container::kill() {

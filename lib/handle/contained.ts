@@ -2,11 +2,10 @@
 import { EventEmitter } from 'node:events';
 import { constants } from 'node:os';
 import type { Readable, Writable } from 'node:stream';
-import { isMainThread } from 'node:worker_threads';
 import type { Contained, Outcome, Reason, TraceEntry } from '../../types/contained.js';
 import type { Program } from '../../types/program.js';
 import { ContainedError } from '../errors.js';
-import { launch, setRef, type LaunchListener } from '../launch.js';
+import { launch, listen, setRef, type LaunchListener } from '../launch.js';
 import { native, type NativeExit } from '../native.js';
 import { signalNumber } from '../options/limits.js';
 import { containerId } from '../options/namespaces.js';
@@ -73,6 +72,7 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
 
   #launch(entries: readonly Entry[], fault?: Fault): void {
     if (this.#template.settings.impossible) throw this.#template.settings.impossible;
+    listen();
     const streams = openStdio(entries);
     try {
       const { buffer, size } = this.#template.request(this.#run, this.#command, this.#life.trace, fault);
@@ -82,9 +82,8 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
       throw error;
     }
     this.#pipes = streams.ours;
-    // What comes with the options is written whether or not anybody asks for the stream; and a worker that is terminated
-    // closes its streams, but not bare descriptors.
-    for (const [i, end] of this.#pipes) if (end.data !== undefined || !isMainThread) this.#stream(i);
+    // What comes with the options is written whether or not anybody asks for the stream.
+    for (const [i, end] of this.#pipes) if (end.data !== undefined) this.#stream(i);
     this.#deadline.start();
   }
 
@@ -194,7 +193,7 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
     if (error) this.#ready.reject(error);
     this.pid ??= pid;
     this.exitCode = exit.code;
-    const signal = exit.requestedSignal || exit.signal;
+    const signal = exit.signal === SIGKILL && exit.requestedSignal !== 0 ? exit.requestedSignal : exit.signal;
     this.signalCode = exit.signal === 0 ? null : SIGNAL_NAMES.get(signal) ?? null;
     const usage = usageOf(this.#template.settings.cgroup?.counters.map(({ name }) => name) ?? [], exit, performance.now() - this.#started);
     const outcome: Outcome = { reason: this.#reasonOf(exit, usage.oomKills), code: this.exitCode, signal: this.signalCode, usage };

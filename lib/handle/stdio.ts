@@ -107,6 +107,7 @@ export function closeStdio({ fds, ours }: Streams): void {
 /** Our end of a pipe as a stream. */
 export function streamOf({ fd, direction, data }: PipeEnd): Readable | Writable {
   const socket = new Socket({ fd, readable: direction === 'read', writable: direction === 'write' });
+  native().claim(fd);
   if (direction === 'write') {
     // The command may end, or close its end, without reading everything: as with child_process that is no error of
     // ours when the data came with the options.

@@ -54,6 +54,10 @@ class Builder {
     this.root = slots.take();
   }
 
+  place(): number {
+    return this.#slots.take();
+  }
+
   /** Opens the layers and makes the overlay in `to`. Without a directory for the writes it gets a tmpfs. */
   overlay({ lower, writable }: OverlaySetting, to: number): Op[] {
     const first = this.#slots.take(lower.length + 2);
@@ -178,7 +182,9 @@ function rootOps(builder: Builder, { root, readonly }: FileSystem): { open: Op[]
     return { open: builder.overlay(root, slot), close: readonly ? [setattr(slot, MOUNT_ATTR.RDONLY, 0, 0)] : [] };
   }
   const readonlyOps = [setattr(slot, SAFE | (readonly ? MOUNT_ATTR.RDONLY : 0), 0, AT.RECURSIVE)];
-  builder.sources.push(bind(slot, root.source, true));
+  // Opened as a directory first, since a mount of a file would do for openTree.
+  const place = builder.place();
+  builder.sources.push(directory(place, root.source), { op: 'openTree', path: '', to: slot, at: place, flags: OPEN_TREE_CLONE | AT.RECURSIVE | AT.EMPTY_PATH });
   return { open: [], close: readonlyOps };
 }
 

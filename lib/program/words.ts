@@ -75,7 +75,7 @@ function hintFor(op: Op | undefined, list: string, errno: string): string | unde
     case 'exec EACCES': return 'not executable for this user, or on a file system mounted noexec';
     case 'exec ENOEXEC': return 'neither a program of this architecture nor a script with #!';
     case 'user ENOENT': return 'give a number, or add it to the /etc/passwd of the root';
-    case 'openTree ENOENT': return 'the directory or file does not exist on the host';
+    case 'open ENOENT': case 'openTree ENOENT': return 'the directory or file does not exist on the host';
     case 'overlay ELOOP': return 'one layer lies inside another';
     case 'overlay EINVAL': return 'the kernel log (dmesg) tells which directory it refuses; upper and work must be on one file system that is no overlay itself';
     case 'ensure EROFS': return 'the root is read-only and has no such path: mount on one that is there, below /tmp or /run, or give a rootfs';
