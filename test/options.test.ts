@@ -233,7 +233,7 @@ t.test('every default is the one that types/options.ts promises', async t => {
   t.same([program.host, program.undo], [[], []], 'no cgroup');
   const [exec] = all(program, 'exec');
   t.same([exec!.argv, exec!.env], [['true'], ['PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin']]);
-  t.same(all(program, 'openTree').find(op => op.path === '/')?.path, '/', "the host's root");
+  t.same(all(program, 'open').find(op => op.path === '/')?.path, '/', "the host's root");
   const size = (target: string): string | undefined => {
     const at = all(program, 'moveMount').find(op => op.path === target)!;
     return all(program, 'fsmount').find(op => op.to === at.from)!.options.join(' ');

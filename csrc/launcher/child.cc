@@ -6,6 +6,7 @@
 #include "../ops/sys.hpp"
 
 #include <limits.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -69,6 +70,8 @@ static int execute(const Op& op, Launch& launch) {
   const char* file = launch.state.text(op.strings[0]);
   const char* path = launch.state.text(op.strings[1]);
   if (launch.times) send_times(launch);
+  const sched_param none{};
+  if (sched_getscheduler(0) == SCHED_BATCH) sched_setscheduler(0, SCHED_OTHER, &none);
   if (strchr(file, '/')) {
     execve(file, launch.argv, launch.envp);
     return errno;

@@ -12,6 +12,7 @@
 // the child.
 #include "container.hpp"
 
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -218,6 +219,10 @@ void settle() {
     else dup3(null, fd, O_CLOEXEC);
   }
   if (null > 2) close(null);
+  // A task of this policy does not preempt the one that wakes it: sched(7). Else, with all processors busy, sending a
+  // request would cost Node's main thread what the launcher does with it. Children go back to normal: execute().
+  const sched_param none{};
+  if (sched_getscheduler(0) == SCHED_OTHER) sched_setscheduler(0, SCHED_BATCH, &none);
   (void)!chdir("/");
   setsid();
   prctl(PR_SET_NAME, kName, 0, 0, 0);

@@ -14,24 +14,13 @@ import type { Command, Fault } from '../program/encode.js';
 import type { Template } from '../program/template.js';
 import { stepError, stepOf } from '../program/words.js';
 import { Deadline } from './deadline.js';
+import { Settlement } from './settlement.js';
 import { closeStdio, endedStream, openStdio, streamOf, type Entry, type PipeEnd } from './stdio.js';
 import { usageOf } from './usage.js';
 
 const SIGKILL = 9;
 
 const SIGNAL_NAMES = new Map(Object.entries(constants.signals).map(([name, number]) => [number, name as NodeJS.Signals]));
-
-/** A promise with its ends, whose rejection need not be handled by those who listen to `error`. */
-function deferred<T>(): { promise: Promise<T>; resolve: (value: T) => void; reject: (error: unknown) => void } {
-  let resolve!: (value: T) => void;
-  let reject!: (error: unknown) => void;
-  const promise = new Promise<T>((yes, no) => {
-    resolve = yes;
-    reject = no;
-  });
-  promise.catch(() => {});
-  return { promise, resolve, reject };
-}
 
 export class ContainedProcess extends EventEmitter implements Contained, LaunchListener {
   pid: number | undefined = undefined;
@@ -44,12 +33,11 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
   readonly #life: Life;
   readonly #run: number;
   readonly #started = performance.now();
-  readonly #ready = deferred<this>();
-  readonly #exited = deferred<Outcome>();
+  readonly #ready = new Settlement<this>();
+  readonly #exited = new Settlement<Outcome>();
   readonly #deadline: Deadline;
   #id: number | undefined;
   #ended = false;
-  #awaited = false;  // somebody will be told by a promise
   #reason: Reason | undefined;
   #pipes: Map<number, PipeEnd> = new Map();
   #streams: (Readable | Writable | null)[];
@@ -96,12 +84,10 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
   }
 
   get ready(): Promise<this> {
-    this.#awaited = true;
     return this.#ready.promise;
   }
 
   get exited(): Promise<Outcome> {
-    this.#awaited = true;
     return this.#exited.promise;
   }
 
@@ -237,7 +223,7 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
     this.#exited.reject(error);
     this.#closeWhenRead();
     // As ever an `error` that nobody listens for is thrown, but those who await a promise are told by that.
-    if (this.listenerCount('error') > 0 || !this.#awaited) this.emit('error', error);
+    if (this.listenerCount('error') > 0 || !(this.#ready.asked || this.#exited.asked)) this.emit('error', error);
   }
 }
 

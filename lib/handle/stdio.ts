@@ -25,12 +25,14 @@ export type Entry = Exclude<StdioEntry, null | undefined>;
 
 const SHORT = ['pipe', 'inherit', 'ignore'] as const;
 
+const ALL = { pipe: ['pipe', 'pipe', 'pipe'], inherit: ['inherit', 'inherit', 'inherit'], ignore: ['ignore', 'ignore', 'ignore'] } as const;
+
 /** The stdio option as one entry each, checked; nothing is opened yet. */
 export function resolveStdio(stdio: Stdio | undefined): readonly Entry[] {
-  if (stdio === undefined) return ['pipe', 'pipe', 'pipe'];
+  if (stdio === undefined) return ALL.pipe;
   if (typeof stdio === 'string') {
     if (!SHORT.includes(stdio)) throw new OptionError('stdio', stdio, `one of ${SHORT.join(', ')}`);
-    return [stdio, stdio, stdio];
+    return ALL[stdio];
   }
   if (!Array.isArray(stdio)) throw new OptionError('stdio', stdio, 'a string or an array', 'ERR_INVALID_ARG_TYPE');
   if (stdio.length > 200) throw new OptionError('stdio', stdio, 'up to 200 entries', 'ERR_OUT_OF_RANGE');

@@ -171,7 +171,7 @@ export function encode(program: Program): Image {
 }
 
 /** The request that makes the launcher run the command; the addon fills in the container's id. Valid until the next one. */
-export function assemble(image: Image, command: Command, trace: boolean, fault?: Fault): { buffer: ArrayBuffer; bytes: Buffer; size: number } {
+export function assemble(image: Image, command: Command, trace: boolean, fault?: Fault): { buffer: ArrayBuffer; size: number } {
   end = 0;
   reserve(image.head.length + image.undo.length);
   bytes.set(image.head, 0);
@@ -197,7 +197,7 @@ export function assemble(image: Image, command: Command, trace: boolean, fault?:
     words[9] = fault.index;
     words[10] = fault.errno;
   }
-  return { buffer, bytes, size: end };
+  return { buffer, size: end };
 }
 
 /** A lone section, for ops that the addon does on the calling thread. */

@@ -64,13 +64,17 @@ const ENTER_ORDER: readonly NamespaceKind[] = ['user', 'ipc', 'uts', 'net', 'pid
 /** Who is inside must not look into the process that comes: into its memory or descriptors (CVE-2016-9962). */
 export function enterOps(settings: Settings, { slots }: Sources): Op[] {
   const { join } = settings.namespaces;
+  const dumpable = (argument: 0 | 1): Op => ({ op: 'prctl', option: PR.SET_DUMPABLE, argument, more: 0 });
+  // Who is not dumpable owns no file of its own /proc; nobody in there can see this process yet, but only its child.
+  const offsets = settings.timeOffsets && join.has('user') && !settings.hostPrivileged
+    ? [dumpable(1), ...timeOps(settings), dumpable(0)] : timeOps(settings);
   const setns = (kind: NamespaceKind): Op[] => join.has(kind) ? [{ op: 'setns', fd: slots.get(kind)!, flags: CLONE_FLAG[kind] }] : [];
   return [
-    ...join.size > 0 ? [{ op: 'prctl', option: PR.SET_DUMPABLE, argument: 0, more: 0 } as const] : [],
+    ...join.size > 0 ? [dumpable(0)] : [],
     // While they can be dropped: in there it may be forbidden, and groups of the host would stay.
     ...join.has('user') && settings.hostPrivileged ? [{ op: 'setgroups', groups: '' } as const] : [],
     ...ENTER_ORDER.flatMap(setns),
-    ...timeOps(settings),  // offsets are fixed once a process is in: time_namespaces(7)
+    ...offsets,            // they are fixed once a process is in: time_namespaces(7)
     ...setns('mnt'),       // last: it changes what paths mean, those of /proc among them
   ];
 }

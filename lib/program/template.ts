@@ -22,6 +22,7 @@ export class Template {
   readonly #compiled: (command: Command) => Program;
   readonly #image: Image;
   readonly #name = groupName();
+  #number = groupNumber(0);
   readonly #numbersInHead: readonly number[];
   readonly #numbersInUndo: readonly number[];
 
@@ -41,15 +42,19 @@ export class Template {
 
   /** The request for one run. Valid until the next request is made. */
   request(run: number, command: Command, trace: boolean, fault?: Fault): { buffer: ArrayBuffer; size: number } {
-    const { buffer, bytes, size } = assemble(this.#image, command, trace, fault);
-    const number = groupNumber(run);
-    const undoAt = size - this.#image.undo.length;
+    this.#setNumber(groupNumber(run));
+    return assemble(this.#image, command, trace, fault);
+  }
+
+  /** Puts the run's number into every group's name: the digits that differ from the last run's, mostly one. */
+  #setNumber(number: string): void {
     for (let i = 0; i < number.length; ++i) {
+      if (number[i] === this.#number[i]) continue;
       const digit = number.charCodeAt(i);
-      for (const at of this.#numbersInHead) bytes[at + i] = digit;
-      for (const at of this.#numbersInUndo) bytes[undoAt + at + i] = digit;
+      for (const at of this.#numbersInHead) this.#image.head[at + i] = digit;
+      for (const at of this.#numbersInUndo) this.#image.undo[at + i] = digit;
     }
-    return { buffer, size };
+    this.#number = number;
   }
 
   /** The directories of one run, by hierarchy. */
