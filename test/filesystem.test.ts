@@ -130,7 +130,7 @@ t.test('binds: files and directories, read-write and read-only, with what is mou
   t.match(options, /nosuid,nodev/);
 });
 
-t.test('a read-only bind is read-only below too, and can be had without what is below', { skip: root ? false : 'binds of a submount need root to prepare; the pass as root runs it' }, async t => {
+t.test('a read-only bind is read-only below too, and can be had without what is below', { skip: needsRoot }, async t => {
   const source = tree(t, { 'sub/below': '' });
   execFileSync('mount', ['-t', 'tmpfs', 'none', join(source, 'sub')]);
   t.teardown(() => execFileSync('umount', [join(source, 'sub')]));
