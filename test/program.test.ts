@@ -77,7 +77,7 @@ const ORDER: readonly [why: string, first: Test, then: Test][] = [
   ['the working directory is entered as the user', lastId, is('chdir')],
   ['the launcher knows of the process before it runs', is('wait'), is('init', 'unmaskSignals', 'exec')],
   ['signals are let in when pid 1 is somebody else', is('init'), is('unmaskSignals')],
-  ['whoever is inside cannot look into who enters', (op, i, ops) => ops.findIndex(prctl(PR_SET_DUMPABLE)) === i, is('setns')],
+  ['whoever is inside cannot look into who enters', (_, i, ops) => ops.findIndex(prctl(PR_SET_DUMPABLE)) === i, is('setns')],
   ['nor after it has set the clock', prctl(PR_SET_DUMPABLE), op => op.op === 'setns' && op.flags === 0x2_0000],
   ['the user namespace is entered first', op => op.op === 'setns' && op.flags === 0x1000_0000, op => op.op === 'setns' && op.flags !== 0x1000_0000],
   ['clocks are set before somebody lives by them', op => op.op === 'write' && op.path!.endsWith('timens_offsets'), is('exec')],
