@@ -1,5 +1,6 @@
 // Options → settings: every default of the library, and every rule that concerns more than one option. Throws
 // OptionError before anything is touched.
+import { join } from 'node:path';
 import type { SpawnOptions } from '../../types/options.js';
 import { ContainedError, OptionError } from '../errors.js';
 import { hostFacts } from '../host/facts.js';
@@ -78,10 +79,11 @@ export function resolveLife(options: SpawnOptions): Life {
  */
 function groupForKilling({ create }: Namespaces): CgroupSetting | undefined {
   if (create.has('pid')) return undefined;
+  const group = { unified: undefined, v1: [], limits: [], counters: [] };
   const parent = unifiedParent([]);
-  const v1 = parent ? undefined : anyV1Parent();
-  if (v1) return { unified: undefined, v1: [{ controller: v1.controller, directory: `${v1.directory}/${groupName()}`.replace('//', '/') }], limits: [], counters: [] };
-  return parent && { unified: { directory: `${parent.directory}/${groupName()}`.replace('//', '/'), parent: parent.directory, enable: [] }, v1: [], limits: [], counters: [] };
+  if (parent) return { ...group, unified: { directory: join(parent.directory, groupName()), parent: parent.directory, enable: [] } };
+  const v1 = anyV1Parent();
+  return v1 && { ...group, v1: [{ controller: v1.controller, directory: join(v1.directory, groupName()) }] };
 }
 
 function groupOf(options: SpawnOptions, namespaces: Namespaces): Pick<Settings, 'cgroup' | 'impossible'> {

@@ -11,8 +11,4 @@ export class Slots {
     this.#next += count;
     return first;
   }
-
-  get used(): number {
-    return this.#next;
-  }
 }
