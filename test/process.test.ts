@@ -163,7 +163,7 @@ t.test('without root descriptors of Node cannot be found through its own process
 t.test('a process has its own session, and no terminal', async t => {
   t.equal(await sh('cut -d" " -f5,6,7 /proc/self/stat; (echo x > /dev/tty) 2>&1 | sed "s/.*: //"'), '1 1 0\nNo such device or address\n');
   const inside = "process.stdout.write(await sh('cut -d\" \" -f6,7 /proc/self/stat; (: < /dev/tty) 2>&1 | sed \"s/.*: //\"', { init: true }))";
-  t.equal(await inNode('script -qec "$(printf "%q " "$@")" /dev/null | tr -d "\\r"', inside), '2 0\nNo such device or address\n');
+  t.equal(await inNode('SHELL=/bin/bash script -qec "$(printf "%q " "$@")" /dev/null | tr -d "\\r"', inside), '2 0\nNo such device or address\n');
 });
 
 t.test('the command can open its streams anew by /dev/stdout, whoever it is', async t => {
