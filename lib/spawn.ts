@@ -59,7 +59,7 @@ function templateOf(options: SpawnOptions, entries: readonly Entry[]): Template 
   const template = new Template(settings, command => compile(settings, streamsOf(entries), command));
   const { cgroup, impossible } = settings;
   // What depends on the state of the host is looked at again.
-  const lasting = !impossible && !(cgroup?.unified && cgroup.unified.enable.length > 0);
+  const lasting = !impossible && !(cgroup && cgroup.enable.length > 0);
   if (key !== undefined && lasting) {
     if (templates.size >= MOST_TEMPLATES) templates.delete(templates.keys().next().value!);
     templates.set(key + kinds, template);

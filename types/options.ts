@@ -1,4 +1,5 @@
 import type { Readable, Writable } from 'node:stream';
+import type { Cgroup, CgroupOptions } from './cgroup.js';
 import type { Contained } from './contained.js';
 
 /** The kinds of Linux namespaces: namespaces(7). */
@@ -65,9 +66,9 @@ export interface OverlayMount extends MountBase, OverlayRoot {
   type: 'overlay';
 }
 
-/** A file system of the kernel: proc(5), sysfs(5), devpts, mq_overview(7). */
+/** A file system of the kernel: proc(5), sysfs(5), devpts, mq_overview(7); `cgroup` is cgroups v2, cgroups(7), and needs a new `cgroup` in ns. */
 export interface KernelMount extends MountBase {
-  type: 'proc' | 'sysfs' | 'devpts' | 'mqueue';
+  type: 'proc' | 'sysfs' | 'devpts' | 'mqueue' | 'cgroup';
 }
 
 /** One mount; they are made in the order given. All are nosuid and nodev. */
@@ -81,26 +82,6 @@ export type RlimitName =
 /** One number for both, or soft and hard; `'unlimited'` stands for RLIM_INFINITY. Units are those of getrlimit(2). */
 export type Rlimit =
   | number | 'unlimited' | { soft: number | 'unlimited'; hard: number | 'unlimited' };
-
-/** Limits of the container: cgroups(7), kernel document admin-guide/cgroup-v2. */
-export interface CgroupOptions {
-  /** Name of the group. Default: a name that tells whose it is, so that `sweep()` can remove it after a crash. */
-  name?: string;
-  /** Path of the group to make it in, below the root of the hierarchy. Default: found on the host. */
-  parent?: string;
-  memory?: {
-    /** Most memory, in bytes; above it the kernel kills (the outcome's reason is `'oom'`). Swap counts in. */
-    max?: Size;
-  };
-  cpu?: {
-    /** Most processor time, in processors: 0.5 is half of one, 2 is two. The period is 100 ms. */
-    max?: number;
-  };
-  pids?: {
-    /** Most processes and threads at once. */
-    max?: number;
-  };
-}
 
 /**
  * What one descriptor of the command is: `'pipe'` to a stream of the handle, `'inherit'` Node's own of that number,
@@ -178,8 +159,11 @@ export interface SpawnOptions {
   /** Whether execve can never grant privileges, as by a setuid file: prctl(2) PR_SET_NO_NEW_PRIVS. Default true. */
   noNewPrivileges?: boolean;
 
-  /** Limits. Default: no cgroup of its own, unless without a pid namespace it is what `killAll` needs. */
-  cgroup?: CgroupOptions;
+  /**
+   * Limits, or a group that is there (`createCgroup`), which the command is born into and which stays. Default: no cgroup of
+   * its own, unless without a pid namespace it is what `killAll` needs.
+   */
+  cgroup?: CgroupOptions | Cgroup;
 
   /** Default `'pipe'` for the first three. */
   stdio?: Stdio;

@@ -4,9 +4,6 @@ import { dirname, join } from 'node:path';
 import { threadId } from 'node:worker_threads';
 import { hostFacts } from './facts.js';
 
-/** Controllers that this library limits or counts with. */
-export type Controller = 'memory' | 'cpu' | 'cpuacct' | 'pids';
-
 export interface CgroupHost {
   /** Mount point of the v2 hierarchy, and our own group in it. */
   unified: { mount: string; own: string; controllers: readonly string[] } | undefined;
@@ -43,7 +40,7 @@ function read(): CgroupHost {
     const [type, , options] = right.split(' ');
     const mount = unescape(mountPoint!);
     if (type === 'cgroup2' && unified === undefined) {
-      const controllers = readText(join(mount, 'cgroup.controllers'))?.trim().split(' ') ?? [];
+      const controllers = controllersOf(mount);
       unified = { mount, own: below(unescape(root!), groups.get('') ?? '/'), controllers };
     } else if (type === 'cgroup') {
       for (const controller of options!.split(',')) {
@@ -80,10 +77,15 @@ export function cgroupHost(): CgroupHost {
   return host;
 }
 
+/** Controllers that must still be enabled for the children of a v2 group. */
+export interface Enabling {
+  directory: string;
+  controllers: readonly string[];
+}
+
 export interface UnifiedParent {
   directory: string;
-  /** Controllers that must still be enabled for its children. */
-  enable: readonly string[];
+  enable: readonly Enabling[];
 }
 
 const parents = new Map<string, UnifiedParent>();
@@ -109,13 +111,35 @@ export function unifiedParent(controllers: readonly string[]): UnifiedParent | u
 
 function usable(directory: string, root: boolean, controllers: readonly string[]): UnifiedParent | undefined {
   if (!writable(directory)) return undefined;
-  const enabled = (readText(join(directory, 'cgroup.subtree_control')) ?? '').trim().split(' ');
-  const enable = controllers.filter(c => !enabled.includes(c));
-  if (enable.length === 0) return { directory, enable };
-  const available = (readText(join(directory, 'cgroup.controllers')) ?? '').trim().split(' ');
+  const missing = notEnabled(directory, controllers);
+  if (missing.length === 0) return { directory, enable: [] };
+  const available = wordsOf(join(directory, 'cgroup.controllers'));
   const empty = root || readText(join(directory, 'cgroup.procs')) === '';
-  return empty && enable.every(c => available.includes(c)) ? { directory, enable } : undefined;
+  return empty && missing.every(c => available.includes(c)) ? { directory, enable: [{ directory, controllers: missing }] } : undefined;
 }
+
+const wordsOf = (path: string): string[] => (readText(path) ?? '').split(/\s+/).filter(word => word !== '');
+
+/** Controllers that the children of a v2 group have. */
+export const enabledIn = (directory: string): string[] => wordsOf(join(directory, 'cgroup.subtree_control'));
+
+/** Those of them that the children of a v2 group do not have. */
+function notEnabled(directory: string, controllers: readonly string[]): string[] {
+  const enabled = enabledIn(directory);
+  return controllers.filter(c => !enabled.includes(c));
+}
+
+/** What must be enabled from the root of the hierarchy down, so that the children of `group` have the controllers. */
+export function enableDown(mount: string, group: string, controllers: readonly string[]): Enabling[] {
+  const names = group.split('/').filter(name => name !== '');
+  return [...names.keys(), names.length]
+    .map(depth => join(mount, ...names.slice(0, depth)))
+    .map(directory => ({ directory, controllers: notEnabled(directory, controllers) }))
+    .filter(({ controllers: missing }) => missing.length > 0);
+}
+
+/** Controllers that a v2 group has. */
+export const controllersOf = (directory: string): string[] => wordsOf(join(directory, 'cgroup.controllers'));
 
 /** The v1 directory to make ours in, or why there is none. */
 export function v1Parent(controller: string): string | undefined {

@@ -1,49 +1,23 @@
-// Limits → directories and files, on v1, v2 and hybrid hosts.
-import { join, normalize } from 'node:path';
-import type { CgroupOptions } from '../../types/options.js';
+// The option `cgroup` → directories and files, on v1, v2 and hybrid hosts.
+import { readFileSync } from 'node:fs';
+import { dirname, join, normalize } from 'node:path';
+import type { CgroupOptions, CreateCgroupOptions } from '../../types/cgroup.js';
 import { ContainedError, OptionError } from '../errors.js';
-import { cgroupHost, groupName, occupiedGroup, unifiedParent, v1Parent } from '../host/cgroups.js';
+import { anyV1Parent, cgroupHost, controllersOf, enableDown, enabledIn, groupName, unifiedParent, v1Parent, type UnifiedParent } from '../host/cgroups.js';
+import { hostFacts } from '../host/facts.js';
 import * as check from './check.js';
-import type { CgroupSetting } from './settings.js';
+import type { Limit } from './controllers/limit.js';
+import { hierarchyOf, LIMITS, noCgroup, resolveLimits, writesOf } from './controllers/limits.js';
+import type { CgroupSetting, CgroupWrite, Identity, IdMap, Placement } from './settings.js';
 
-const PERIOD = 100_000;
-
-interface Limits {
-  memory: number | undefined;
-  cpu: number | undefined;
-  pids: number | undefined;
+/** What a `Cgroup` tells the options that name it. */
+export const placement: unique symbol = Symbol('placement');
+interface Placed {
+  readonly [placement]: Placement;
 }
+const isPlaced = (value: unknown): value is Placed => typeof value === 'object' && value !== null && placement in value;
 
-interface Limit {
-  controller: string;
-  file: string;
-  text: string;
-  optional?: boolean;
-}
-
-/** v2: kernel document cgroup-v2. Swap is none, or the limit would not be one; the group dies as one. */
-const unifiedLimits = ({ memory, cpu, pids }: Limits): Limit[] => [
-  ...memory === undefined ? [] : [
-    { controller: 'memory', file: 'memory.max', text: String(memory) },
-    { controller: 'memory', file: 'memory.swap.max', text: '0', optional: true },
-    { controller: 'memory', file: 'memory.oom.group', text: '1' },
-  ],
-  ...cpu === undefined ? [] : [{ controller: 'cpu', file: 'cpu.max', text: `${Math.round(cpu * PERIOD)} ${PERIOD}` }],
-  ...pids === undefined ? [] : [{ controller: 'pids', file: 'pids.max', text: String(pids) }],
-];
-
-/** v1: kernel documents cgroup-v1/memory, scheduler/sched-bwc. memsw may not be lower than memory, so it comes second. */
-const v1Limits = ({ memory, cpu, pids }: Limits): Limit[] => [
-  ...memory === undefined ? [] : [
-    { controller: 'memory', file: 'memory.limit_in_bytes', text: String(memory) },
-    { controller: 'memory', file: 'memory.memsw.limit_in_bytes', text: String(memory), optional: true },
-  ],
-  ...cpu === undefined ? [] : [
-    { controller: 'cpu', file: 'cpu.cfs_period_us', text: String(PERIOD) },
-    { controller: 'cpu', file: 'cpu.cfs_quota_us', text: String(Math.round(cpu * PERIOD)) },
-  ],
-  ...pids === undefined ? [] : [{ controller: 'pids', file: 'pids.max', text: String(pids) }],
-];
+const NAMES = ['name', 'parent', 'delegate', ...LIMITS];
 
 /** Counters that usage.ts reads, by v1 controller. */
 const V1_COUNTERS: Record<string, readonly string[]> = {
@@ -59,108 +33,161 @@ const unifiedCounters = (controllers: readonly string[]): string[] => [
   ...controllers.includes('pids') ? ['pids.peak'] : [],
 ];
 
-function groupPart(path: string, value: unknown): string {
+export function groupPart(path: string, value: unknown): string {
   const name = check.nonEmpty(path, value, 'a name');
   if (/[\/\n]/.test(name) || name === '.' || name === '..' || name.startsWith('cgroup.')) throw new OptionError(path, value, 'a name without / and newline that is not . or .. or cgroup.*');
   return name;
 }
 
-function parentPath(value: unknown): string {
+type Parent = string | Placement;
+
+function parentOf(value: unknown): Parent {
+  if (isPlaced(value)) return value[placement];
   const path = check.insidePath('cgroup.parent', value);
   if (path.includes('\n')) throw new OptionError('cgroup.parent', value, 'a path without newline');
   return normalize(path);
 }
 
-function resolveLimits(options: Record<string, unknown>): Limits {
-  const part = (key: string, known: string[]): Record<string, unknown> => {
-    const value = check.object(`cgroup.${key}`, options[key] ?? {});
-    check.knownKeys(`cgroup.${key}`, value, known);
-    return value;
-  };
-  return {
-    memory: check.optional(part('memory', ['max'])['max'], v => check.size('cgroup.memory.max', v), undefined),
-    cpu: check.optional(part('cpu', ['max'])['max'], v => check.number('cgroup.cpu.max', v, 0.01, 1e5), undefined),
-    pids: check.optional(part('pids', ['max'])['max'], v => check.integer('cgroup.pids.max', v, 1, 2 ** 22), undefined),
-  };
+function ownerOf(value: unknown): CgroupSetting['owner'] | boolean {
+  if (typeof value === 'boolean') return value;
+  const ids = check.object('cgroup.delegate', value, 'true, false or { uid, gid }');
+  check.knownKeys('cgroup.delegate', ids, ['uid', 'gid']);
+  const id = (key: string): number => check.integer(`cgroup.delegate.${key}`, ids[key], 0, 2 ** 32 - 2);
+  return { uid: id('uid'), gid: id('gid') };
 }
 
-const noCgroup = (what: string): ContainedError => new ContainedError({
-  code: 'ENOTSUP', errno: 0, syscall: undefined, path: undefined, dest: undefined,
-  step: `find a cgroup for ${what}`,
-  hint: occupiedGroup() !== undefined
-    ? `${occupiedGroup()!} has processes in it, so groups below it get no controllers (cgroup v2, "No Internal Process Constraint"): `
-      + 'move them, Node among them, into a group below it before Node starts'
-    : 'no hierarchy with that controller is writable for this user: run as root, or under a delegated group, as by '
-      + '`systemd-run --user --scope -p Delegate=yes node …`',
-});
-
-/** A v1 hierarchy may carry several controllers (cpu,cpuacct): its directory is made once. */
-function v1Groups(controllers: readonly string[], parent: string | undefined, name: string): CgroupSetting['v1'] {
+/** The v1 directories to make: those of the controllers, where we may. */
+function v1Places(controllers: readonly string[], parent: Parent | undefined, name: string): Map<string, string> {
   const { v1 } = cgroupHost();
-  const groups = new Map<string, { controller: string; directory: string }>();
+  const places = new Map<string, string>();
   for (const controller of controllers) {
     const hierarchy = v1.get(controller);
-    const above = parent === undefined ? v1Parent(controller) : hierarchy && join(hierarchy.mount, parent);
-    if (above === undefined) continue;
-    if (!groups.has(hierarchy!.mount)) groups.set(hierarchy!.mount, { controller, directory: join(above, name) });
+    const above = parent === undefined ? v1Parent(controller)
+      : typeof parent === 'string' ? hierarchy && join(hierarchy.mount, parent) : parent.v1.get(controller);
+    if (above !== undefined) places.set(controller, join(above, name));
   }
-  return [...groups.values()];
+  return places;
 }
+
+/** The v2 group to make ours in, with as many of the controllers that are merely wanted as it can have. */
+function unifiedPlace(needed: readonly string[], wanted: readonly string[], parent: Parent | undefined): UnifiedParent | undefined {
+  const { unified } = cgroupHost();
+  if (!unified) return undefined;
+  if (parent === undefined) return unifiedParent([...needed, ...wanted]) ?? unifiedParent(needed);
+  const directory = typeof parent === 'string' ? join(unified.mount, parent) : parent.unified?.directory;
+  return directory === undefined ? undefined
+    : { directory, enable: enableDown(unified.mount, directory.slice(unified.mount.length), [...needed, ...wanted.filter(c => controllersOf(directory).includes(c))]) };
+}
+
+/** A hierarchy may carry several controllers (cpu,cpuacct): its directory is made once. */
+const byDirectory = (places: ReadonlyMap<string, string>): CgroupSetting['v1'] => {
+  const once = new Map<string, string>();
+  for (const [controller, directory] of places) if (!once.has(directory)) once.set(directory, controller);
+  return [...once].map(([directory, controller]) => ({ controller, directory }));
+};
+
+/** v1: a group without processors and nodes takes no process, cpusets(7); what is not given is the parent's. */
+function v1Cpuset(limits: readonly Limit[], directory: string | undefined): CgroupWrite[] {
+  if (directory === undefined) return [];
+  return ['cpuset.cpus', 'cpuset.mems'].filter(file => !limits.some(({ path }) => path === `cgroup.${file}`)).map(file => {
+    const above = join(dirname(directory), file);
+    try {
+      return { path: join(directory, file), text: readFileSync(above, 'utf8').trim(), optional: false };
+    } catch (error) {
+      const { code = 'UNKNOWN', errno = 0 } = error as NodeJS.ErrnoException;
+      throw new ContainedError({ code, errno, syscall: 'open', path: above, dest: undefined, step: `read ${above}`, hint: undefined });
+    }
+  });
+}
+
+/** Counters are worth a directory of their own where they cost no more than that. */
+const COUNTING = { spawn: ['memory', 'pids'], standing: ['memory', 'pids', 'cpu', 'io', 'blkio', 'hugetlb'] };
+
+function resolveGroup(options: Record<string, unknown>, kind: keyof typeof COUNTING, threaded: boolean): CgroupSetting {
+  const name = check.optional(options['name'], v => groupPart('cgroup.name', v), undefined) ?? groupName();
+  const parent = check.optional(options['parent'], parentOf, undefined);
+  const owner = ownerOf(options['delegate'] ?? false);
+  const limits = resolveLimits(options);
+  const { v1, unified } = cgroupHost();
+
+  const hierarchies = limits.map(limit => ({ limit, hierarchy: hierarchyOf(limit) }));
+  const onV2 = [...new Set(hierarchies.filter(({ hierarchy }) => hierarchy === '').map(({ limit }) => limit.controller).filter(c => c !== 'cgroup'))];
+  const onV1 = hierarchies.filter(({ hierarchy }) => hierarchy !== '').map(({ hierarchy }) => hierarchy);
+  // Threads cannot be told apart in what belongs to the process: cgroups(7), "threaded" controllers.
+  const countable = COUNTING[kind].filter(c => !threaded || c === 'pids' || c === 'cpu');
+  const counting = [...countable, ...unified ? [] : ['cpuacct', ...kind === 'standing' ? ['freezer'] : []]];
+  const places = v1Places([...new Set([...counting, ...onV1])].filter(c => v1.has(c)), parent, name);
+  const above = unifiedPlace(onV2, countable.filter(c => unified?.controllers.includes(c) && !onV2.includes(c)), parent);
+  for (const { limit, hierarchy } of hierarchies) if (hierarchy === '' ? !above : !places.has(hierarchy)) throw noCgroup(limit.path);
+  if (!above && places.size === 0) throw noCgroup('cgroup');
+  if ((owner || threaded) && !above) throw noCgroup(threaded ? 'cgroup.threaded' : 'cgroup.delegate');
+
+  const directory = above && join(above.directory, name);
+  const controllers = above ? [...new Set([...controllersIn(above), ...onV2])] : [];
+  return {
+    made: true,
+    unified: directory,
+    enable: above?.enable ?? [],
+    v1: byDirectory(places),
+    limits: [
+      ...threaded ? [{ path: join(directory!, 'cgroup.type'), text: 'threaded', optional: false }] : [],
+      ...v1Cpuset(limits, places.get('cpuset')),
+      ...writesOf(limits, { unified: directory === undefined ? undefined : { directory, controllers }, v1: places }),
+    ],
+    owner: typeof owner === 'object' ? owner : undefined,
+    counters: [
+      ...directory === undefined ? [] : unifiedCounters(controllers).map(file => ({ name: `unified/${file}`, path: join(directory, file) })),
+      ...[...places].flatMap(([controller, path]) => (V1_COUNTERS[controller] ?? []).map(file => ({ name: `v1/${file}`, path: join(path, file) }))),
+    ],
+  };
+}
+
+/** What a child of that group will have. */
+const controllersIn = ({ directory, enable }: UnifiedParent): string[] =>
+  [...enabledIn(directory), ...enable.filter(e => e.directory === directory).flatMap(e => e.controllers)];
 
 /**
  * The group of a container. Where a controller is on v1, the group is made there; a v2 group is made wherever there is a
  * v2 hierarchy, since a process can be born into it and killed by it whatever its controllers are.
  */
-export function resolveCgroup(value: CgroupOptions): CgroupSetting {
+export function resolveCgroup(value: CgroupOptions | object, identity: Identity): CgroupSetting {
+  if (isPlaced(value)) return joined(value[placement]);
   const options = check.object('cgroup', value);
-  check.knownKeys('cgroup', options, ['name', 'parent', 'memory', 'cpu', 'pids']);
-  const name = check.optional(options['name'], v => groupPart('cgroup.name', v), undefined) ?? groupName();
-  const parent = check.optional(options['parent'], parentPath, undefined);
-  const limits = resolveLimits(options);
-  const { v1, unified } = cgroupHost();
+  check.knownKeys('cgroup', options, NAMES);
+  const owner = options['delegate'] === true ? hostIds(identity) : undefined;
+  return { ...resolveGroup(options, 'spawn', false), ...owner ? { owner } : {} };
+}
 
-  const wanted = (['memory', 'cpu', 'pids'] as const).filter(c => limits[c] !== undefined);
-  const onUnified = wanted.filter(c => unified?.controllers.includes(c));
-  // Counters are worth a directory of their own where they cost no more than that.
-  const counting = ['memory', 'pids', ...unified ? [] : ['cpuacct']];
-  const v1Setting = v1Groups([...new Set([...counting, ...wanted])].filter(c => v1.has(c)), parent, name);
-  const v1Directory = (controller: string): string | undefined => {
-    const mount = v1.get(controller)?.mount;
-    return mount === undefined ? undefined : v1Setting.find(g => g.directory.startsWith(`${mount}/`))?.directory;
+/** Who the command is on the host. */
+function hostIds({ user, maps }: Identity): { uid: number; gid: number } {
+  if (user && 'name' in user) throw new OptionError('cgroup.delegate', true, 'a user by number: names are those of the container');
+  const outside = (map: IdMap | undefined, id: number): number => {
+    const range = map?.ranges.find(({ inside, count }) => id >= inside && id < inside + count);
+    return range ? range.outside + id - range.inside : id;
   };
+  const { uid, gid } = user ?? hostFacts();
+  return { uid: outside(maps?.uid, uid), gid: outside(maps?.gid, gid) };
+}
 
-  const extra = (['memory', 'pids'] as const).filter(c => unified?.controllers.includes(c) && !onUnified.includes(c));
-  const above = !unified ? undefined
-    : parent !== undefined ? { directory: join(unified.mount, parent), enable: onUnified }
-    : unifiedParent([...onUnified, ...extra]) ?? unifiedParent(onUnified);
-  for (const controller of wanted) {
-    const there = onUnified.includes(controller) ? above !== undefined : v1Directory(controller) !== undefined;
-    if (!there) throw noCgroup(`cgroup.${controller}`);
-  }
-  if (!above && v1Setting.length === 0) throw noCgroup('cgroup');
+/** A group that is there: nothing of it is ours. */
+const joined = ({ unified, v1 }: Placement): CgroupSetting =>
+  ({ made: false, unified: unified?.directory, enable: [], v1: byDirectory(v1), limits: [], owner: undefined, counters: [] });
 
-  const unifiedDirectory = above && join(above.directory, name);
-  const path = (limit: Limit): CgroupSetting['limits'][number] => ({
-    path: join(onUnified.includes(limit.controller as 'memory') ? unifiedDirectory! : v1Directory(limit.controller)!, limit.file),
-    text: limit.text,
-    optional: limit.optional ?? false,
-  });
-  const onV1 = { ...limits };
-  const onV2: Limits = { memory: undefined, cpu: undefined, pids: undefined };
-  for (const controller of onUnified) {
-    onV2[controller] = limits[controller];
-    onV1[controller] = undefined;
-  }
-  return {
-    unified: above && { directory: unifiedDirectory!, parent: above.directory, enable: above.enable },
-    v1: v1Setting,
-    limits: [...unifiedLimits(onV2), ...v1Limits(onV1)].map(path),
-    counters: [
-      ...unifiedDirectory ? unifiedCounters(unified!.controllers).map(file => ({ name: `unified/${file}`, path: join(unifiedDirectory, file) })) : [],
-      ...counting.flatMap(controller => {
-        const directory = v1Directory(controller);
-        return directory ? V1_COUNTERS[controller]!.map(file => ({ name: `v1/${file}`, path: join(directory, file) })) : [];
-      }),
-    ],
-  };
+/** A group for `createCgroup`. */
+export function resolveStandingGroup(value: CreateCgroupOptions): CgroupSetting {
+  const options = check.object('cgroup', value);
+  check.knownKeys('cgroup', options, [...NAMES, 'threaded', 'manager']);
+  const threaded = check.optional(options['threaded'], v => check.boolean('cgroup.threaded', v), false);
+  const setting = resolveGroup(options, 'standing', threaded);
+  if (options['delegate'] === true) throw new OptionError('cgroup.delegate', true, 'the ids that it is to belong to, { uid, gid }');
+  return setting;
+}
+
+/** A group that does nothing but find the processes of a container, so that they can be killed. */
+export function killingGroup(): CgroupSetting | undefined {
+  const group: CgroupSetting = { made: true, unified: undefined, enable: [], v1: [], limits: [], owner: undefined, counters: [] };
+  const parent = unifiedParent([]);
+  if (parent) return { ...group, unified: join(parent.directory, groupName()) };
+  const v1 = anyV1Parent();
+  return v1 && { ...group, v1: [{ controller: v1.controller, directory: join(v1.directory, groupName()) }] };
 }

@@ -14,7 +14,7 @@ const MASKED = [
 const READONLY = ['/proc/bus', '/proc/fs', '/proc/irq', '/proc/sys', '/proc/sysrq-trigger'];
 
 const TMPFS_SIZE = 64 * 2 ** 20;
-const TYPES = ['bind', 'tmpfs', 'proc', 'sysfs', 'devpts', 'mqueue', 'overlay'] as const;
+const TYPES = ['bind', 'tmpfs', 'proc', 'sysfs', 'devpts', 'mqueue', 'overlay', 'cgroup'] as const;
 const PROPAGATION = { private: MS.PRIVATE, slave: MS.SLAVE, shared: MS.SHARED, unbindable: MS.UNBINDABLE } as const;
 
 const plain = { readonly: false, propagation: 0 };
@@ -64,7 +64,7 @@ function resolveRoot(value: unknown): RootSetting {
 
 const KEYS: Record<typeof TYPES[number], readonly string[]> = {
   bind: ['source', 'recursive'], tmpfs: ['size', 'mode'], overlay: ['lower', 'upper', 'work'],
-  proc: [], sysfs: [], devpts: [], mqueue: [],
+  proc: [], sysfs: [], devpts: [], mqueue: [], cgroup: [],
 };
 
 function resolveMount(value: unknown, i: number, namespaces: Namespaces): MountSetting {
@@ -88,6 +88,10 @@ function resolveMount(value: unknown, i: number, namespaces: Namespaces): MountS
       return { ...base, type, ...tmpfsOptions(path, given) };
     case 'overlay':
       return { ...base, type, ...resolveOverlay(path, given) };
+    case 'cgroup':
+      // Of another namespace than one's own it would show the groups of the host.
+      if (!namespaces.create.has('cgroup')) throw new OptionError(`${path}.type`, type, 'a new `cgroup` in ns');
+      return { ...base, type };
     default:
       return { ...base, type };
   }
@@ -115,6 +119,9 @@ function paths(name: 'maskedPaths' | 'readonlyPaths', value: unknown, fallback: 
   return check.array(name, value, 'an array of paths').map((path, i) => check.insidePath(`${name}[${i}]`, path));
 }
 
+/** Who is given a group is given a way to it: kernel document cgroup-v2, "Delegation". */
+const delegates = ({ cgroup }: SpawnOptions): boolean => typeof cgroup === 'object' && cgroup !== null && 'delegate' in cgroup && Boolean(cgroup.delegate);
+
 const NEED_MNT = ['rootfs', 'readonly', 'mounts', 'tmpfs', 'maskedPaths', 'readonlyPaths'] as const;
 
 export function resolveFileSystem(options: SpawnOptions, namespaces: Namespaces): FileSystem | undefined {
@@ -128,6 +135,7 @@ export function resolveFileSystem(options: SpawnOptions, namespaces: Namespaces)
     ...check.optional(options.tmpfs, resolveTmpfs, []),
     ...check.optional(options.mounts, v => check.array('mounts', v).map((mount, i) => resolveMount(mount, i, namespaces)), []),
   ];
+  if (delegates(options)) own.push({ ...plain, type: 'cgroup', target: '/sys/fs/cgroup' });
   const taken = new Set(own.map(mount => mount.target));
   return {
     root,

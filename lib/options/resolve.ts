@@ -1,18 +1,16 @@
 // Options → settings: every default of the library, and every rule that concerns more than one option. Throws
 // OptionError before anything is touched.
-import { join } from 'node:path';
 import type { SpawnOptions } from '../../types/options.js';
 import { ContainedError, OptionError } from '../errors.js';
 import { hostFacts } from '../host/facts.js';
-import { anyV1Parent, groupName, unifiedParent } from '../host/cgroups.js';
-import { resolveCgroup } from './cgroup.js';
+import { killingGroup, resolveCgroup } from './cgroup.js';
 import type { Command } from '../program/encode.js';
 import * as check from './check.js';
 import { resolveIdentity } from './identity.js';
 import { ALL_PROCESSORS, resolveAffinity, resolveCapabilities, resolveRlimits, signalNumber } from './limits.js';
 import { resolveFileSystem } from './mounts.js';
 import { resolveNamespaces, resolveTimeOffsets } from './namespaces.js';
-import type { CgroupSetting, Life, Namespaces, Settings } from './settings.js';
+import type { CgroupSetting, Identity, Life, Namespaces, Settings } from './settings.js';
 
 /** Where commands are looked for, and what the command gets as PATH, when `env` has none. */
 const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
@@ -77,19 +75,12 @@ export function resolveLife(options: SpawnOptions): Life {
  * With a pid namespace the end of its first process ends all others: pid_namespaces(7). Without one a cgroup is what
  * finds them, so one is made where that can be done.
  */
-function groupForKilling({ create }: Namespaces): CgroupSetting | undefined {
-  if (create.has('pid')) return undefined;
-  const group = { unified: undefined, v1: [], limits: [], counters: [] };
-  const parent = unifiedParent([]);
-  if (parent) return { ...group, unified: { directory: join(parent.directory, groupName()), parent: parent.directory, enable: [] } };
-  const v1 = anyV1Parent();
-  return v1 && { ...group, v1: [{ controller: v1.controller, directory: join(v1.directory, groupName()) }] };
-}
+const groupForKilling = ({ create }: Namespaces): CgroupSetting | undefined => create.has('pid') ? undefined : killingGroup();
 
-function groupOf(options: SpawnOptions, namespaces: Namespaces): Pick<Settings, 'cgroup' | 'impossible'> {
+function groupOf(options: SpawnOptions, namespaces: Namespaces, identity: Identity): Pick<Settings, 'cgroup' | 'impossible'> {
   if (options.cgroup === undefined) return { cgroup: groupForKilling(namespaces), impossible: undefined };
   try {
-    return { cgroup: resolveCgroup(options.cgroup), impossible: undefined };
+    return { cgroup: resolveCgroup(options.cgroup, identity), impossible: undefined };
   } catch (error) {
     if (error instanceof ContainedError) return { cgroup: undefined, impossible: error };
     throw error;
@@ -105,6 +96,7 @@ export function resolve(options: SpawnOptions): Settings {
   const capabilities = resolveCapabilities(options.capabilities);
   const privileged = host.privileged || namespaces.create.has('user') || namespaces.join.has('user');
   if (capabilities !== 0 && !privileged) throw new OptionError('capabilities', options.capabilities, 'none without root or a new `user` in ns');
+  const identity = resolveIdentity(options, namespaces, host, hostRoot);
   return {
     cwd: check.optional(options.cwd, v => check.insidePath('cwd', v), '/'),
     namespaces,
@@ -112,7 +104,7 @@ export function resolve(options: SpawnOptions): Settings {
     hostname: name('hostname', options.hostname, namespaces) ?? (namespaces.create.has('uts') ? 'contained' : undefined),
     domainname: name('domainname', options.domainname, namespaces),
     fileSystem,
-    identity: resolveIdentity(options, namespaces, host, hostRoot),
+    identity,
     hostPrivileged: host.privileged,
     privileged,
     umask: check.optional(options.umask, v => check.integer('umask', v, 0, 0o777), 0o022),
@@ -122,7 +114,7 @@ export function resolve(options: SpawnOptions): Settings {
     affinity: resolveAffinity(options.cpuAffinity) ?? ALL_PROCESSORS,
     capabilities,
     noNewPrivileges: check.optional(options.noNewPrivileges, v => check.boolean('noNewPrivileges', v), true),
-    ...groupOf(options, namespaces),
+    ...groupOf(options, namespaces, identity),
     init: check.optional(options.init, v => check.boolean('init', v), false),
   };
 }

@@ -44,7 +44,7 @@ export type MountSetting = MountBase & (
   | { type: 'bind'; source: string; recursive: boolean }
   | { type: 'tmpfs'; size: number; mode: number }
   | ({ type: 'overlay' } & OverlaySetting)
-  | { type: 'proc' | 'sysfs' | 'devpts' | 'mqueue' }
+  | { type: 'proc' | 'sysfs' | 'devpts' | 'mqueue' | 'cgroup' }
   | { type: 'dev' }
 );
 
@@ -56,13 +56,33 @@ export interface FileSystem {
   readonlyPaths: readonly string[];
 }
 
+/** A file of a group and what is written to it. */
+export interface CgroupWrite {
+  path: string;
+  text: string;
+  /** Whether a kernel may be without it. */
+  optional: boolean;
+}
+
+/** A group: its directories, on v2 and on v1 by controller. Several controllers may share one. */
+export interface Placement {
+  unified: { directory: string; controllers: readonly string[] } | undefined;
+  v1: ReadonlyMap<string, string>;
+}
+
 export interface CgroupSetting {
-  /** v2 directory to be made, and the controllers its parent must enable first. */
-  unified: { directory: string; parent: string; enable: readonly string[] } | undefined;
-  /** v1 directories to be made, by controller. */
+  /** Whether it is ours to make and remove; else it is there, and joined. */
+  made: boolean;
+  /** v2 directory. */
+  unified: string | undefined;
+  /** What its ancestors must enable first, from the top. */
+  enable: readonly { directory: string; controllers: readonly string[] }[];
+  /** v1 directories, by one of the controllers of each. */
   v1: readonly { controller: string; directory: string }[];
-  /** Limits: file and text, in the order of writing. */
-  limits: readonly { path: string; text: string; optional: boolean }[];
+  /** Limits, in the order of writing. */
+  limits: readonly CgroupWrite[];
+  /** Whom it is given to: ids of the host. */
+  owner: { uid: number; gid: number } | undefined;
   /** Files that tell what was used, by what they are called in handle/usage.ts. */
   counters: readonly { name: string; path: string }[];
 }

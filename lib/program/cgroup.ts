@@ -17,33 +17,45 @@ export interface Group {
   made: ReadonlyMap<string, number>;
 }
 
+/** What `delegate` gives away: kernel document cgroup-v2, "Model of Delegation". The limits stay ours. */
+const DELEGATED = ['', '/cgroup.procs', '/cgroup.threads', '/cgroup.subtree_control'];
+
+/** Making the directories and setting the limits, and which op makes which directory. Nobody is in them yet. */
+export function makeOps(setting: CgroupSetting, slots: Slots): Pick<Group, 'host' | 'made'> {
+  const { unified, v1, enable, limits, owner } = setting;
+  const host: Op[] = [];
+  const made = new Map<string, number>();
+  for (const { directory, controllers } of enable) {
+    host.push({ op: 'write', path: `${directory}/cgroup.subtree_control`.replace('//', '/'), text: controllers.map(c => `+${c}`).join(' '), at: CWD });
+  }
+  for (const path of [...unified !== undefined ? [unified] : [], ...v1.map(({ directory }) => directory)]) {
+    made.set(path, host.length);
+    host.push({ op: 'mkdir', path, at: CWD, mode: 0o755 });
+  }
+  for (const { path, text, optional } of limits) host.push({ op: 'write', path, text, at: CWD, ...optional ? { forgive: ENOENT } : {} });
+  if (owner && unified !== undefined) {
+    const fd = slots.take();
+    for (const file of DELEGATED) {
+      host.push({ op: 'open', path: unified + file, to: fd, at: CWD, flags: constants.O_RDONLY }, { op: 'fchown', fd, uid: owner.uid, gid: owner.gid });
+    }
+    host.push({ op: 'close', fd });
+  }
+  return { host, made };
+}
+
 /** The directories are made, limited and opened by the launcher, before there is a process to limit. */
 export function makeGroups(setting: CgroupSetting | undefined, slots: Slots): Group {
   if (!setting) return { setting, host: [], slot: -1, tasks: [], made: new Map() };
-  const host: Op[] = [];
-  const made = new Map<string, number>();
-  const make = (path: string): void => {
-    made.set(path, host.length);
-    host.push({ op: 'mkdir', path, at: CWD, mode: 0o755 });
-  };
-
-  const { unified, v1, limits } = setting;
-  if (unified && unified.enable.length > 0) {
-    host.push({ op: 'write', path: `${unified.parent}/cgroup.subtree_control`.replace('//', '/'), text: unified.enable.map(c => `+${c}`).join(' '), at: CWD });
-  }
-  if (unified) make(unified.directory);
-  for (const { directory } of v1) make(directory);
-  for (const { path, text, optional } of limits) {
-    host.push({ op: 'write', path, text, at: CWD, ...optional ? { forgive: ENOENT } : {} });
-  }
-  const slot = unified ? slots.take() : -1;
-  if (unified) host.push({ op: 'open', path: unified.directory, to: slot, at: CWD, flags: constants.O_RDONLY | constants.O_DIRECTORY });
-  const tasks = v1.map(({ directory }) => {
+  const { host, made } = setting.made ? makeOps(setting, slots) : { host: [], made: new Map<string, number>() };
+  const ops = [...host];
+  const slot = setting.unified !== undefined ? slots.take() : -1;
+  if (setting.unified !== undefined) ops.push({ op: 'open', path: setting.unified, to: slot, at: CWD, flags: constants.O_RDONLY | constants.O_DIRECTORY });
+  const tasks = setting.v1.map(({ directory }) => {
     const to = slots.take();
-    host.push({ op: 'open', path: `${directory}/tasks`, to, at: CWD, flags: constants.O_WRONLY });
+    ops.push({ op: 'open', path: `${directory}/tasks`, to, at: CWD, flags: constants.O_WRONLY });
     return to;
   });
-  return { setting, host, slot, tasks, made };
+  return { setting, host: ops, slot, tasks, made };
 }
 
 /**
@@ -59,19 +71,18 @@ export const joinGroups = ({ tasks }: Group): Op[] => tasks.map(fd => ({ op: 'wr
  */
 export function removeGroups(settings: Settings, { setting, made }: Group): Op[] {
   const alone = settings.namespaces.create.has('pid');
-  if (!setting) return alone ? [] : [{ op: 'killGroup', forgive: os.errno.ESRCH }];
+  if (!setting?.made) return alone ? [] : [{ op: 'killGroup', forgive: os.errno.ESRCH }];
   const { unified, v1, counters } = setting;
   const after = (path: string): { after: number } => ({ after: made.get(path)! });
   const whenBusy = alone ? 1 : 0;
   const directoryOf = (file: string): string => file.slice(0, file.lastIndexOf('/'));
-  const kill: Op[] = unified
-    ? [{ op: 'killCgroup', path: unified.directory, unified: 1, whenBusy, forgive: ENOENT, ...after(unified.directory) }]
+  const kill: Op[] = unified !== undefined
+    ? [{ op: 'killCgroup', path: unified, unified: 1, whenBusy, forgive: ENOENT, ...after(unified) }]
     : v1.slice(0, 1).map(({ directory }) => ({ op: 'killCgroup', path: directory, unified: 0, whenBusy, forgive: ENOENT, ...after(directory) }));
-  return [
-    ...kill,
-    ...counters.map(({ path }): Op => ({ op: 'read', path, ...after(directoryOf(path)) })),
-    ...[...v1.map(group => group.directory), ...unified ? [unified.directory] : []]
-      .map((path): Op => ({ op: 'rmdir', path, forgive: ENOENT, ...after(path) })),
-  ];
+  return [...kill, ...counters.map(({ path }): Op => ({ op: 'read', path, ...after(directoryOf(path)) })), ...removeOps(setting, made)];
 }
 
+/** The directories that were made, the last first. */
+export const removeOps = ({ unified, v1 }: CgroupSetting, made: Group['made']): Op[] =>
+  [...v1.map(({ directory }) => directory).reverse(), ...unified !== undefined ? [unified] : []]
+    .map((path): Op => ({ op: 'rmdir', path, forgive: ENOENT, after: made.get(path)! }));

@@ -134,6 +134,8 @@ class Builder {
       }
       case 'proc': case 'sysfs': case 'mqueue':
         return this.#attach(this.#make(setting, setting.type, [], SAFE | MOUNT_ATTR.NOEXEC), setting);
+      case 'cgroup':
+        return this.#attach(this.#make(setting, 'cgroup2', [], SAFE | MOUNT_ATTR.NOEXEC), setting);
       case 'dev':
         return this.#dev(setting);
     }

@@ -62,7 +62,7 @@ export class Template {
     const cgroup = this.settings.cgroup;
     const numbered = (path: string): string => path.replace(this.#name, this.#numbered(run));
     return {
-      ...cgroup?.unified ? { unified: numbered(cgroup.unified.directory) } : {},
+      ...cgroup?.unified !== undefined ? { unified: numbered(cgroup.unified) } : {},
       ...Object.fromEntries(cgroup?.v1.map(({ controller, directory }) => [controller, numbered(directory)]) ?? []),
     };
   }
