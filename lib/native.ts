@@ -27,6 +27,16 @@ export interface NativeExit {
 /** Called twice for a container: when the command runs, and with `exit` when nothing of it is left. */
 export type NativeListener = (id: number, pid: number, trace: Buffer | undefined, exit: NativeExit | undefined) => void;
 
+/** `opened`: it is. `events`: how many there were since the last call. `errno`: negative, and the last call, when the watch is over. */
+export type NativeWatchListener = (id: number, opened: boolean, events: number, text: string, errno: number, step: string) => void;
+
+/** Files that are kept open. */
+export interface NativeFiles {
+  /** The text of each, or its negative errno. */
+  read(): Promise<(string | number)[]>;
+  close(): void;
+}
+
 interface Native {
   listen(listener: NativeListener): void;
   /** `fds`: owned, and closed when they are sent; ~fd: borrowed. Returns the container's id. */
@@ -41,7 +51,19 @@ interface Native {
   unref(): void;
   launcherPid(): number;
   apply(section: ArrayBuffer, fds: readonly number[]): number;
-  writeProcs(fd: number, pids: Int32Array): Promise<Int32Array>;
+  /** Writes each of `pids` to a file of a cgroup's directory, off the event loop; resolves to an errno each. */
+  writeProcs(directory: number, file: string, pids: Int32Array): Promise<Int32Array>;
+  /** The first list of ops off the event loop, and the second where one of the first fails: `index`, with `errno`. */
+  perform(section: ArrayBuffer): Promise<{ errno: number; index: number }>;
+  /** Files that are read off the event loop again and again. */
+  Files: new (paths: readonly string[]) => NativeFiles;
+  /** Must come before `watch`. Keeps Node running only between `watchRef` and `watchUnref`. */
+  watchListen(listener: NativeWatchListener): void;
+  /** 0: a file that notifies; 1: a PSI trigger; 2: an eventfd of cgroup v1. Opens later; returns the watch's id. */
+  watch(kind: 0 | 1 | 2, path: string, argument: string): number;
+  unwatch(id: number): void;
+  watchRef(): void;
+  watchUnref(): void;
   opcodes(): Record<string, number>;
 }
 

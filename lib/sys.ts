@@ -29,7 +29,7 @@ const textOrNull = (path: string, value: unknown): string | null => value === nu
 async function writeProcs(fd: number, pids: Int32Array | readonly number[]): Promise<WriteResult> {
   const list = pids instanceof Int32Array ? pids
     : Int32Array.from(check.array('pids', pids), (pid, i) => check.integer(`pids[${i}]`, pid, 0, 2 ** 22));
-  const errnos = await native().writeProcs(fdOf(fd), list);
+  const errnos = await native().writeProcs(fdOf(fd), 'cgroup.procs', list);
   const errors = [...errnos].flatMap((errno, i) => errno === 0 ? [] : [{ pid: list[i]!, code: errnoName(errno), errno: -errno }]);
   return { moved: list.length - errors.length, errors };
 }

@@ -181,11 +181,14 @@ export interface CgroupStatsStep extends CgroupStats {
 /**
  * Something that has happened in a group. `count`: how often, since the group was made.
  * `oom`: at the limit with nothing to give back; `oomKill`: a process was killed for it; `high`, `max`: a limit of memory
- * was reached; `pidsMax`: a fork was refused; `populated`, `frozen`: `value` has become true or false; `removed`: the last.
+ * was reached; `pidsMax`: a fork was refused; `populated`, `frozen`: `value` has become true or false; `memoryPressure`: v1
+ * only, memory.pressure_level; `removed`: the last. v1 tells nothing of `high`, `max`, `populated` and `frozen`, but a v2
+ * half of the host does of the last two.
  */
 export type CgroupEvent =
   | { type: 'oom' | 'oomKill' | 'high' | 'max' | 'pidsMax'; count: number }
   | { type: 'populated' | 'frozen'; value: boolean }
+  | { type: 'memoryPressure'; level: 'medium' | 'critical' }
   | { type: 'removed' };
 
 /** What to be told of: `kind` processes waited for `resource` for `stallUs` of `windowUs` microseconds. */

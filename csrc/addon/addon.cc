@@ -1,8 +1,9 @@
 // The Node-API edge: unpacks, calls, packs. It decides nothing; its one caller is lib/native.ts.
-#include "../ops/acts.hpp"
 #include "../ops/ops.hpp"
 #include "../ops/sys.hpp"
 #include "connection.hpp"
+#include "watches.hpp"
+#include "work.hpp"
 
 #include <atomic>
 #include <memory>
@@ -165,44 +166,6 @@ Napi::Value apply_ops(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), error);
 }
 
-// Moves many processes in one tight loop: the first write waits for an RCU grace period, the next ones find the kernel's
-// cgroup_threadgroup_rwsem still in writer mode and take some 3 µs each.
-class WriteProcs final : public Napi::AsyncWorker {
- public:
-  WriteProcs(Napi::Env env, int fd, const int32_t* pids, size_t count)
-      : AsyncWorker(env, "spawn-contained.writeProcs"),
-        deferred_(Napi::Promise::Deferred::New(env)),
-        fd_(fcntl(fd, F_DUPFD_CLOEXEC, 0)),
-        pids_(pids, pids + count),
-        errors_(count) {}
-  Napi::Promise promise() const { return deferred_.Promise(); }
-
-  void Execute() override {
-    for (size_t i = 0; i < pids_.size(); ++i) {
-      char text[16];
-      snprintf(text, sizeof text, "%d", pids_[i]);
-      errors_[i] = write_at(fd_.get(), "cgroup.procs", text);
-    }
-  }
-  void OnOK() override {
-    Napi::Int32Array ret = Napi::Int32Array::New(Env(), errors_.size());
-    if (!errors_.empty()) memcpy(ret.Data(), errors_.data(), errors_.size() * sizeof(int32_t));
-    deferred_.Resolve(ret);
-  }
-
- private:
-  Napi::Promise::Deferred deferred_;
-  sys::Fd fd_;
-  std::vector<int32_t> pids_, errors_;
-};
-
-Napi::Value write_procs(const Napi::CallbackInfo& info) {
-  Napi::Int32Array pids = info[1].As<Napi::Int32Array>();
-  auto* worker = new WriteProcs(info.Env(), info[0].As<Napi::Number>().Int32Value(), pids.Data(), pids.ElementLength());
-  worker->Queue();
-  return worker->promise();
-}
-
 // opcodes(): what program.hpp calls them, for the test that compares it with lib/program/ops.ts.
 Napi::Value opcodes(const Napi::CallbackInfo& info) {
   Napi::Object ret = Napi::Object::New(info.Env());
@@ -223,8 +186,9 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports["unref"] = Napi::Function::New(env, unref);
   exports["launcherPid"] = Napi::Function::New(env, launcher_pid_value);
   exports["apply"] = Napi::Function::New(env, apply_ops);
-  exports["writeProcs"] = Napi::Function::New(env, write_procs);
   exports["opcodes"] = Napi::Function::New(env, opcodes);
+  export_watches(env, exports);
+  export_work(env, exports);
   return exports;
 }
 

@@ -200,10 +200,10 @@ export function assemble(image: Image, command: Command, trace: boolean, fault?:
   return { buffer, size: end };
 }
 
-/** A lone section, for ops that the addon does on the calling thread. */
-export function encodeSection(ops: readonly Op[]): ArrayBuffer {
+/** A lone section, for ops that the addon does itself; `undo` is done when one of them fails. */
+export function encodeSection(ops: readonly Op[], undo: readonly Op[] = []): ArrayBuffer {
   end = 0;
-  putSection([ops]);
+  putSection([ops, undo]);
   closeSection(0);
   return buffer.slice(0, end);
 }

@@ -67,8 +67,29 @@ export function print(program: Omit<Program, 'toString'>): string {
   return lines.join('\n');
 }
 
+/** What a file of a cgroup means by its errno: the kernel documents name few of them. */
+function writeHint(path: string, errno: string): string | undefined {
+  const file = path.slice(path.lastIndexOf('/') + 1);
+  if (file === 'cgroup.subtree_control') {
+    return errno === 'EBUSY' ? 'a cgroup v2 group with processes in it cannot have controllers for its children; give cgroup.parent'
+      : errno === 'ENOENT' ? 'the group does not exist, or has not these controllers itself' : undefined;
+  }
+  if (!/^(cgroup|memory|cpu|cpuset|io|blkio|pids|hugetlb|rdma|misc|devices|net_cls|net_prio)\./.test(file)) return undefined;
+  switch (`${errno}`) {
+    case 'ENOENT': return `this kernel has no ${file}, or the controller is not enabled for the group: see cgroup.controllers there`;
+    case 'ENODEV': return file.startsWith('io.') || file.startsWith('blkio.') ? 'no such block device; a partition cannot be limited, but its disk can' : 'somebody else has removed the group';
+    case 'EBUSY': return file.startsWith('memory.') ? 'more is in use than that, and the kernel cannot take it away' : 'processes in the group, or groups below it, stand against it';
+    case 'EINVAL': return file === 'cpuset.cpus' || file === 'cpuset.mems' ? 'not all of them are there, or the parent group has not all of them'
+      : file.startsWith('cpu.') ? 'more than the parent group has, or beside what the other files of cpu say' : undefined;
+    case 'EACCES': case 'EPERM': return 'this user may not change the group, only who made it may';
+    case 'EOPNOTSUPP': return 'the parent or the kind of the group (cgroup.type) does not allow it';
+    default: return undefined;
+  }
+}
+
 /** Cause and remedy, where step and errno tell. */
 function hintFor(op: Op | undefined, list: string, errno: string): string | undefined {
+  if (op?.op === 'write') return writeHint(op.path ?? '', errno);
   const at = `${op?.op ?? list} ${errno}`;
   switch (at) {
     case 'exec ENOENT': return 'no such file in the container, or the interpreter or loader that it names is missing there';
@@ -86,8 +107,8 @@ function hintFor(op: Op | undefined, list: string, errno: string): string | unde
     case 'setrlimit EPERM': return 'a hard limit can be raised by root only';
     case 'mkdir EEXIST': return 'a cgroup of this name exists; give another name';
     case 'mkdir EACCES': case 'mkdir EROFS': return 'this user may not make cgroups there; give a delegated group as cgroup.parent, or run as root';
-    case 'write ENOENT': return /cgroup/.test((op as { path?: string }).path ?? '') ? 'the controller is not enabled for this group; see cgroup.controllers there' : undefined;
-    case 'write EBUSY': return 'a cgroup v2 group with processes in it cannot have controllers for its children; give cgroup.parent';
+    case 'rmdir EBUSY': return 'there are processes or groups in it: kill() and remove({ recursive: true })';
+    case 'killCgroup ENOENT': case 'killCgroup ENODEV': return 'somebody else has removed the group';
     case 'fsmount EPERM': return 'the kernel refuses a new mount of this kind here, as when /proc of an outer container is partly covered';
     case 'clone EPERM': return 'user namespaces may be forbidden: see kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns and the seccomp profile of an outer container';
     case 'clone ENOSPC': return 'a limit of user.max_*_namespaces is reached';
@@ -100,10 +121,8 @@ function hintFor(op: Op | undefined, list: string, errno: string): string | unde
   }
 }
 
-/** The error for a failed step. */
-export function stepError(program: Program, listNumber: number, index: number, errno: number): ContainedError {
-  const list = LISTS[listNumber] ?? 'clone';
-  const op = list === 'execve' || list === 'clone' ? undefined : program[list][index];
+/** The error for an op that has failed, or for what is no op: clone, execve. */
+export function opError(op: Op | undefined, list: string, errno: number): ContainedError {
   const code = errnoName(errno);
   const fields = (op ?? {}) as Record<string, unknown>;
   const text = (key: string): string | undefined => typeof fields[key] === 'string' ? fields[key] as string : undefined;
@@ -116,4 +135,10 @@ export function stepError(program: Program, listNumber: number, index: number, e
     step: op ? stepOf(op) : list === 'clone' ? 'clone the process' : 'set the process up',
     hint: hintFor(op, list, code),
   });
+}
+
+/** The error for a failed step of a program. */
+export function stepError(program: Program, listNumber: number, index: number, errno: number): ContainedError {
+  const list = LISTS[listNumber] ?? 'clone';
+  return opError(list === 'execve' || list === 'clone' ? undefined : program[list][index], list, errno);
 }
