@@ -56,6 +56,22 @@ export interface FileSystem {
   readonlyPaths: readonly string[];
 }
 
+export type DeviceNumber = number | '*';
+
+/** The devices of a pattern. `access`: bits of DEVICE_ACCESS. */
+export interface Devices {
+  readonly type: 'b' | 'c';
+  readonly major: DeviceNumber;
+  readonly minor: DeviceNumber;
+  readonly access: number;
+}
+
+/** What `allow` says holds for every device, but for the exceptions, for which the contrary holds. */
+export interface DeviceSetting {
+  readonly allow: boolean;
+  readonly exceptions: readonly Devices[];
+}
+
 export interface CgroupSetting {
   /** v2 directory to be made, and the controllers its parent must enable first. */
   unified: { directory: string; parent: string; enable: readonly string[] } | undefined;
