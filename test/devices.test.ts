@@ -5,12 +5,13 @@ import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmdirSync, st
 import { endianness } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import { ContainedError, OptionError } from 'spawn-contained';
+import { ContainedError, explain, OptionError } from 'spawn-contained';
 import { native } from '../dist/lib/native.js';
 import { resolveDevices } from '../dist/lib/options/devices.js';
 import type { DeviceSetting } from '../dist/lib/options/settings.js';
 import { attachDevices, deviceLines, deviceProgram, deviceWords, writeDevices } from '../dist/lib/program/devices.js';
 import { encodeSection } from '../dist/lib/program/encode.js';
+import { print, stepError } from '../dist/lib/program/words.js';
 import type { Op } from '../types/program.js';
 import type { DeviceAccess, DeviceRule } from '../types/devices.js';
 import { needsRoot, needsUser, scratch, tidy, until } from './env.js';
@@ -132,7 +133,14 @@ t.test('on v2 the instructions are those of the kernel', async t => {
   t.ok(deviceProgram(resolve(...NOTHING, ...Array.from({ length: 500 }, (_, minor): DeviceRule => ({ allow: true, type: 'b', major: 7, minor, access: 'rw' })))).length / 8 <= 4096);
 });
 
-/** What the device asked for is: bits as in DEVICE_ACCESS. */
+t.test('explain shows the rules and not the instructions; an error tells who may filter', async t => {
+  const program = explain('true');
+  const host: Op[] = [attachDevices(resolve(...NOTHING, { allow: true, path: '/dev/null' }), 3)];
+  t.equal(print({ ...program, host }).split('\n').find(line => /attachDevices/.test(line))?.trim().replace(/^\d+ +/, ''), 'attachDevices rules="deny a, allow c 1:3 rwm" fd=3 replace=0');
+  t.match(stepError({ ...program, host }, 0, 0, 1), { code: 'EPERM', step: 'attach the device filter', hint: /root/ });
+});
+
+/** What is asked for. `access`: bits of DEVICE_ACCESS. */
 interface Request { type: 'b' | 'c'; major: number; minor: number; access: number }
 
 /** A BPF machine as far as these programs need one. */
