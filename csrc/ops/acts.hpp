@@ -32,6 +32,9 @@ int set_affinity(const char* hex);
 // cgroups.cc
 int kill_cgroup(const char* path, bool unified);
 
+// devices.cc
+int attach_devices(int group, const char* program);
+
 // names.cc
 int write_at(int at, const char* path, const char* text);
 int chdir_inside(const char* path);

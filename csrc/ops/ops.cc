@@ -184,6 +184,8 @@ int apply(const Op& op, State& state) {
       return kill_cgroup(text(0), n[0] != 0);
     case Code::killGroup:
       return check(kill(-state.target, SIGKILL));
+    case Code::attachDevices:
+      return attach_devices(fd(0), text(0));
 
     case Code::writeProc:  // the launcher, which knows the process
     case Code::pidfd:      // the launcher, which knows the containers

@@ -58,7 +58,8 @@ namespace contained {
   X(exec, 59)            \
   X(read, 60)            \
   X(killCgroup, 61)      \
-  X(killGroup, 62)
+  X(killGroup, 62)       \
+  X(attachDevices, 70)
 
 enum class Code : uint16_t {
 #define X(name, number) name = number,

@@ -7,6 +7,7 @@ import { anyV1Parent, cgroupHost, controllersOf, enableDown, enabledIn, groupNam
 import { hostFacts } from '../host/facts.js';
 import * as check from './check.js';
 import type { Limit } from './controllers/limit.js';
+import { resolveDevices } from './devices.js';
 import { hierarchyOf, LIMITS, noCgroup, resolveLimits, writesOf } from './controllers/limits.js';
 import type { CgroupSetting, CgroupWrite, Identity, IdMap, Placement } from './settings.js';
 
@@ -17,7 +18,7 @@ interface Placed {
 }
 const isPlaced = (value: unknown): value is Placed => typeof value === 'object' && value !== null && placement in value;
 
-const NAMES = ['name', 'parent', 'delegate', ...LIMITS];
+const NAMES = ['name', 'parent', 'delegate', 'devices', ...LIMITS];
 
 /** Counters that usage.ts reads, by v1 controller. */
 const V1_COUNTERS: Record<string, readonly string[]> = {
@@ -108,6 +109,7 @@ function resolveGroup(options: Record<string, unknown>, kind: keyof typeof COUNT
   const parent = check.optional(options['parent'], parentOf, undefined);
   const owner = ownerOf(options['delegate'] ?? false);
   const limits = resolveLimits(options);
+  const devices = check.optional(options['devices'], v => resolveDevices('cgroup.devices', v), undefined);
   const { v1, unified } = cgroupHost();
 
   const hierarchies = limits.map(limit => ({ limit, hierarchy: hierarchyOf(limit) }));
@@ -115,11 +117,12 @@ function resolveGroup(options: Record<string, unknown>, kind: keyof typeof COUNT
   const onV1 = hierarchies.filter(({ hierarchy }) => hierarchy !== '').map(({ hierarchy }) => hierarchy);
   // Threads cannot be told apart in what belongs to the process: cgroups(7), "threaded" controllers.
   const countable = COUNTING[kind].filter(c => !threaded || c === 'pids' || c === 'cpu');
-  const counting = [...countable, ...unified ? [] : ['cpuacct', ...kind === 'standing' ? ['freezer'] : []]];
+  const counting = [...countable, ...unified ? [] : ['cpuacct', ...kind === 'standing' ? ['freezer'] : [], ...devices ? ['devices'] : []]];
   const places = v1Places([...new Set([...counting, ...onV1])].filter(c => v1.has(c)), parent, name);
   const above = unifiedPlace(onV2, countable.filter(c => unified?.controllers.includes(c) && !onV2.includes(c)), parent);
   for (const { limit, hierarchy } of hierarchies) if (hierarchy === '' ? !above : !places.has(hierarchy)) throw noCgroup(limit.path);
   if (!above && places.size === 0) throw noCgroup('cgroup');
+  if (devices && !above && !places.has('devices')) throw noCgroup('cgroup.devices');
   if ((owner || threaded) && !above) throw noCgroup(threaded ? 'cgroup.threaded' : 'cgroup.delegate');
 
   const directory = above && join(above.directory, name);
@@ -134,6 +137,7 @@ function resolveGroup(options: Record<string, unknown>, kind: keyof typeof COUNT
       ...v1Cpuset(limits, places.get('cpuset')),
       ...writesOf(limits, { unified: directory === undefined ? undefined : { directory, controllers }, v1: places }),
     ],
+    devices: devices && { setting: devices, v1: directory === undefined ? places.get('devices') : undefined },
     owner: typeof owner === 'object' ? owner : undefined,
     counters: [
       ...directory === undefined ? [] : unifiedCounters(controllers).map(file => ({ name: `unified/${file}`, path: join(directory, file) })),
@@ -171,7 +175,7 @@ function hostIds({ user, maps }: Identity): { uid: number; gid: number } {
 
 /** A group that is there: nothing of it is ours. */
 const joined = ({ unified, v1 }: Placement): CgroupSetting =>
-  ({ made: false, unified: unified?.directory, enable: [], v1: byDirectory(v1), limits: [], owner: undefined, counters: [] });
+  ({ made: false, unified: unified?.directory, enable: [], v1: byDirectory(v1), limits: [], devices: undefined, owner: undefined, counters: [] });
 
 /** A group for `createCgroup`. */
 export function resolveStandingGroup(value: CreateCgroupOptions): CgroupSetting {
@@ -185,7 +189,7 @@ export function resolveStandingGroup(value: CreateCgroupOptions): CgroupSetting 
 
 /** A group that does nothing but find the processes of a container, so that they can be killed. */
 export function killingGroup(): CgroupSetting | undefined {
-  const group: CgroupSetting = { made: true, unified: undefined, enable: [], v1: [], limits: [], owner: undefined, counters: [] };
+  const group: CgroupSetting = { made: true, unified: undefined, enable: [], v1: [], limits: [], devices: undefined, owner: undefined, counters: [] };
   const parent = unifiedParent([]);
   if (parent) return { ...group, unified: join(parent.directory, groupName()) };
   const v1 = anyV1Parent();

@@ -70,6 +70,22 @@ export interface Placement {
   v1: ReadonlyMap<string, string>;
 }
 
+export type DeviceNumber = number | '*';
+
+/** The devices of a pattern. `access`: bits of DEVICE_ACCESS. */
+export interface Devices {
+  readonly type: 'b' | 'c';
+  readonly major: DeviceNumber;
+  readonly minor: DeviceNumber;
+  readonly access: number;
+}
+
+/** What `allow` says holds for every device, but for the exceptions, for which the contrary holds. */
+export interface DeviceSetting {
+  readonly allow: boolean;
+  readonly exceptions: readonly Devices[];
+}
+
 export interface CgroupSetting {
   /** Whether it is ours to make and remove; else it is there, and joined. */
   made: boolean;
@@ -81,6 +97,8 @@ export interface CgroupSetting {
   v1: readonly { controller: string; directory: string }[];
   /** Limits, in the order of writing. */
   limits: readonly CgroupWrite[];
+  /** What its processes may do with devices; the v1 directory where it is not a matter of the v2 one. */
+  devices: { setting: DeviceSetting; v1: string | undefined } | undefined;
   /** Whom it is given to: ids of the host. */
   owner: { uid: number; gid: number } | undefined;
   /** Files that tell what was used, by what they are called in handle/usage.ts. */

@@ -1,6 +1,7 @@
 import { constants } from 'node:fs';
 import { constants as os } from 'node:os';
-import type { CgroupSetting, Settings } from '../options/settings.js';
+import type { CgroupSetting, DeviceSetting, Settings } from '../options/settings.js';
+import { attachDevices, writeDevices } from './devices.js';
 import { CWD, type Op } from './ops.js';
 import type { Slots } from './slots.js';
 
@@ -20,9 +21,20 @@ export interface Group {
 /** What `delegate` gives away: kernel document cgroup-v2, "Model of Delegation". The limits stay ours. */
 const DELEGATED = ['', '/cgroup.procs', '/cgroup.threads', '/cgroup.subtree_control'];
 
+/** v2 has no file for it but a program that is attached to the directory. */
+export function deviceOps({ setting, v1 }: NonNullable<CgroupSetting['devices']>, unified: string | undefined, slots: Slots, from?: DeviceSetting): Op[] {
+  if (v1 !== undefined) return writeDevices(setting, v1, from);
+  const fd = slots.take();
+  return [
+    { op: 'open', path: unified!, to: fd, at: CWD, flags: constants.O_RDONLY | constants.O_DIRECTORY },
+    attachDevices(setting, fd),
+    { op: 'close', fd },
+  ];
+}
+
 /** Making the directories and setting the limits, and which op makes which directory. Nobody is in them yet. */
 export function makeOps(setting: CgroupSetting, slots: Slots): Pick<Group, 'host' | 'made'> {
-  const { unified, v1, enable, limits, owner } = setting;
+  const { unified, v1, enable, limits, devices, owner } = setting;
   const host: Op[] = [];
   const made = new Map<string, number>();
   for (const { directory, controllers } of enable) {
@@ -33,6 +45,7 @@ export function makeOps(setting: CgroupSetting, slots: Slots): Pick<Group, 'host
     host.push({ op: 'mkdir', path, at: CWD, mode: 0o755 });
   }
   for (const { path, text, optional } of limits) host.push({ op: 'write', path, text, at: CWD, ...optional ? { forgive: ENOENT } : {} });
+  if (devices) host.push(...deviceOps(devices, unified, slots));
   if (owner && unified !== undefined) {
     const fd = slots.take();
     for (const file of DELEGATED) {

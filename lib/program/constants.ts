@@ -41,3 +41,7 @@ export const CAPABILITIES = [
   'SYS_TTY_CONFIG', 'MKNOD', 'LEASE', 'AUDIT_WRITE', 'AUDIT_CONTROL', 'SETFCAP', 'MAC_OVERRIDE', 'MAC_ADMIN', 'SYSLOG',
   'WAKE_ALARM', 'BLOCK_SUSPEND', 'AUDIT_READ', 'PERFMON', 'BPF', 'CHECKPOINT_RESTORE',
 ] as const;
+
+/** BPF_DEVCG_ACC_*, linux/bpf.h; the letters are those of cgroup v1. */
+export const DEVICE_ACCESS = { r: 2, w: 4, m: 1 } as const;
+export const ALL_ACCESS = 7;

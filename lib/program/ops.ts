@@ -59,6 +59,7 @@ export const OPS = {
   read: { code: 60, strings: ['path'], lists: [], numbers: [] },
   killCgroup: { code: 61, strings: ['path'], lists: [], numbers: ['unified', 'whenBusy'] },
   killGroup: { code: 62, strings: [], lists: [], numbers: [] },
+  attachDevices: { code: 70, strings: ['program', 'rules'], lists: [], numbers: ['fd'] },
 } as const;
 
 type Table = typeof OPS;

@@ -29,6 +29,7 @@ export function stepOf(op: Op): string {
     case 'ambient': case 'capset': case 'boundingSet': return 'set capabilities';
     case 'wait': return 'wait for the launcher';
     case 'stdio': return 'place the standard streams';
+    case 'attachDevices': return 'attach the device filter';
     case 'exec': return `execute ${op.file}`;
     default: {
       const first = OPS[op.op].strings[0];
@@ -41,10 +42,10 @@ export function stepOf(op: Op): string {
 const capabilityNames = (mask: number): string =>
   CAPABILITIES.filter((_, i) => Math.floor(mask / 2 ** i) % 2 === 1).join(',') || 'none';
 
-/** The op with all its fields, for `explain`. */
+/** The op with all its fields, for `explain`; but of a device filter the rules and not the instructions. */
 function lineOf(op: Op): string {
   const { op: name, forgive, after, ...fields } = op;
-  const texts = Object.entries(fields).filter(([, value]) => value !== null).map(([key, value]) => {
+  const texts = Object.entries(fields).filter(([key, value]) => value !== null && !(name === 'attachDevices' && key === 'program')).map(([key, value]) => {
     if (Array.isArray(value)) return `${key}=${JSON.stringify(value)}`;
     if (/^(keep|permitted|inheritable|capabilities)$/.test(key)) return `${key}=${capabilityNames(value as number)}`;
     if (/^(flags|set|mode)$/.test(key) && typeof value === 'number') return `${key}=0${key === 'mode' ? 'o' : 'x'}${value.toString(key === 'mode' ? 8 : 16)}`;
@@ -109,6 +110,8 @@ function hintFor(op: Op | undefined, list: string, errno: string): string | unde
     case 'mkdir EACCES': case 'mkdir EROFS': return 'this user may not make cgroups there; give a delegated group as cgroup.parent, or run as root';
     case 'rmdir EBUSY': return 'there are processes or groups in it: kill() and remove({ recursive: true })';
     case 'killCgroup ENOENT': case 'killCgroup ENODEV': return 'somebody else has removed the group';
+    case 'attachDevices EPERM': return 'only root of the host can filter devices; without root leave cgroup.devices out: mknod is impossible then, and a device that is mounted in is one that the user may open anyway';
+    case 'attachDevices EINVAL': return 'the kernel was built without CONFIG_CGROUP_BPF';
     case 'fsmount EPERM': return 'the kernel refuses a new mount of this kind here, as when /proc of an outer container is partly covered';
     case 'clone EPERM': return 'user namespaces may be forbidden: see kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns and the seccomp profile of an outer container';
     case 'clone ENOSPC': return 'a limit of user.max_*_namespaces is reached';
