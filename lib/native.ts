@@ -27,6 +27,9 @@ export interface NativeExit {
 /** Called twice for a container: when the command runs, and with `exit` when nothing of it is left. */
 export type NativeListener = (id: number, pid: number, trace: Buffer | undefined, exit: NativeExit | undefined) => void;
 
+/** `opened`: it is. `events`: how many there were since the last call. `errno`: negative, and the last call, when the watch is over. */
+export type NativeWatchListener = (id: number, opened: boolean, events: number, text: string, errno: number, step: string) => void;
+
 interface Native {
   listen(listener: NativeListener): void;
   /** `fds`: owned, and closed when they are sent; ~fd: borrowed. Returns the container's id. */
@@ -43,6 +46,13 @@ interface Native {
   apply(section: ArrayBuffer, fds: readonly number[]): number;
   writeProcs(fd: number, pids: Int32Array): Promise<Int32Array>;
   opcodes(): Record<string, number>;
+  /** Must come before `watch`. Keeps Node running only between `watchRef` and `watchUnref`. */
+  watchListen(listener: NativeWatchListener): void;
+  /** 0: a file that notifies; 1: a PSI trigger; 2: an eventfd of cgroup v1. Opens later; returns the watch's id. */
+  watch(kind: 0 | 1 | 2, path: string, argument: string): number;
+  unwatch(id: number): void;
+  watchRef(): void;
+  watchUnref(): void;
 }
 
 const root = fileURLToPath(new URL('../../', import.meta.url));

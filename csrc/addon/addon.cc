@@ -3,6 +3,7 @@
 #include "../ops/ops.hpp"
 #include "../ops/sys.hpp"
 #include "connection.hpp"
+#include "watches.hpp"
 
 #include <atomic>
 #include <memory>
@@ -225,6 +226,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports["apply"] = Napi::Function::New(env, apply_ops);
   exports["writeProcs"] = Napi::Function::New(env, write_procs);
   exports["opcodes"] = Napi::Function::New(env, opcodes);
+  export_watches(env, exports);
   return exports;
 }
 
