@@ -17,14 +17,14 @@ export interface Watch {
 
 const WORDS = ['watch', 'watch the pressure of', 'be notified of'];
 const HINTS: Record<string, string> = {
-  'epoll_ctl EPERM': 'this file does not notify',
+  'epoll_ctl EPERM 0': 'this file does not notify',
   'write EINVAL 1': 'without CAP_SYS_RESOURCE the window must be a multiple of 2000000 µs',
   'write EOPNOTSUPP 1': 'pressure is not measured; boot with psi=1',
 };
 
 type Report = (opened: boolean, events: number, text: string, errno: number, step: string) => void;
 const live = new Map<number, { report: Report; scope: AsyncResource }>();
-let refs = 0;
+const keeping = new Set<number>();
 let listening = false;
 
 function hear(id: number, ...news: Parameters<Report>): void {
@@ -43,20 +43,17 @@ function start(kind: 0 | 1 | 2, path: string, argument: string, listener: WatchL
   let resolve!: () => void, reject!: (error: ContainedError) => void;
   const opened = new Promise<void>((yes, no) => { resolve = yes; reject = no; });
   const id = native().watch(kind, path, argument);
-  let wanted = false, opening = true, counted = false;
+  let wanted = false, opening = true;
   const settle = (): void => {
-    const counts = live.has(id) && (wanted || opening);
-    if (counts !== counted) refs += counts ? 1 : -1;
-    if (counts && !counted && refs === 1) native().watchRef();
-    if (!counts && counted && refs === 0) native().watchUnref();
-    counted = counts;
+    if (live.has(id) && (wanted || opening)) keeping.add(id);
+    else keeping.delete(id);
+    if (keeping.size > 0) native().watchRef();
+    else native().watchUnref();
   };
-  const end = (): void => { live.delete(id); settle(); };
   const report: Report = (isOpen, events, text, errno, step) => {
-    if (isOpen) resolve();
-    if (isOpen) opening = false;
-    if (errno) end();
-    else settle();
+    if (isOpen) { opening = false; resolve(); }
+    if (errno) live.delete(id);
+    settle();
     if (opening) return reject(refused(kind, path, errno, step));
     if (events > 0) listener(text, events);
     if (errno) listener(null, 0);
@@ -65,7 +62,7 @@ function start(kind: 0 | 1 | 2, path: string, argument: string, listener: WatchL
   settle();
   return {
     opened,
-    close: () => { if (live.has(id)) { native().unwatch(id); end(); resolve(); } },
+    close: () => { if (live.delete(id)) { native().unwatch(id); settle(); resolve(); } },
     ref: () => { wanted = true; settle(); },
     unref: () => { wanted = false; settle(); },
   };
@@ -73,7 +70,7 @@ function start(kind: 0 | 1 | 2, path: string, argument: string, listener: WatchL
 
 function refused(kind: number, path: string, errno: number, step: string): ContainedError {
   const code = errnoName(-errno);
-  const hint = HINTS[`${step} ${code}`] ?? HINTS[`${step} ${code} ${kind}`];
+  const hint = HINTS[`${step} ${code} ${kind}`];
   return new ContainedError({ code, errno, syscall: step, path, dest: undefined, step: `${WORDS[kind]} ${path}`, hint });
 }
 
