@@ -114,7 +114,7 @@ class Perform final : public Work {
 };
 
 Napi::Value perform_ops(const Napi::CallbackInfo& info) {
-  const Napi::ArrayBuffer section = info[0].As<Napi::ArrayBuffer>();
+  Napi::ArrayBuffer section = info[0].As<Napi::ArrayBuffer>();
   return (new Perform(info.Env(), static_cast<const uint8_t*>(section.Data()), section.ByteLength()))->start();
 }
 

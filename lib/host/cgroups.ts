@@ -5,10 +5,10 @@ import { threadId } from 'node:worker_threads';
 import { hostFacts } from './facts.js';
 
 export interface CgroupHost {
-  /** Mount point of the v2 hierarchy, and our own group in it. */
-  unified: { mount: string; own: string; controllers: readonly string[] } | undefined;
+  /** Mount point of the v2 hierarchy, the group that is shown there, and our own group below that. */
+  unified: { mount: string; root: string; own: string; controllers: readonly string[] } | undefined;
   /** The same for each v1 controller. */
-  v1: ReadonlyMap<string, { mount: string; own: string }>;
+  v1: ReadonlyMap<string, { mount: string; root: string; own: string }>;
 }
 
 const unescape = (text: string): string => text.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(parseInt(octal, 8)));
@@ -31,21 +31,22 @@ function below(root: string, group: string): string {
 
 function read(): CgroupHost {
   const groups = ownGroups(readFileSync('/proc/self/cgroup', 'utf8'));
-  const v1 = new Map<string, { mount: string; own: string }>();
+  const v1 = new Map<string, { mount: string; root: string; own: string }>();
   let unified: CgroupHost['unified'];
   for (const line of readFileSync('/proc/self/mountinfo', 'utf8').split('\n')) {
     const [left, right] = line.split(' - ');
     if (right === undefined) continue;
-    const [, , , root, mountPoint] = left!.split(' ');
+    const [, , , rootText, mountPoint] = left!.split(' ');
+    const root = unescape(rootText!);
     const [type, , options] = right.split(' ');
     const mount = unescape(mountPoint!);
     if (type === 'cgroup2' && unified === undefined) {
       const controllers = controllersOf(mount);
-      unified = { mount, own: below(unescape(root!), groups.get('') ?? '/'), controllers };
+      unified = { mount, root, own: below(root, groups.get('') ?? '/'), controllers };
     } else if (type === 'cgroup') {
       for (const controller of options!.split(',')) {
         const own = groups.get(controller);
-        if (own !== undefined && !v1.has(controller)) v1.set(controller, { mount, own: below(unescape(root!), own) });
+        if (own !== undefined && !v1.has(controller)) v1.set(controller, { mount, root, own: below(root, own) });
       }
     }
   }
@@ -83,6 +84,20 @@ export interface Enabling {
   controllers: readonly string[];
 }
 
+/** The directories of the groups that a /proc/PID/cgroup names; a group beyond our mounts is its nearest there. */
+export function groupsOf(text: string): { unified: { directory: string; controllers: readonly string[] } | undefined; v1: Map<string, string> } {
+  const { unified, v1 } = cgroupHost();
+  const groups = ownGroups(text);
+  const ours = groups.get(''), directory = unified && ours !== undefined ? join(unified.mount, below(unified.root, ours)) : undefined;
+  return {
+    unified: directory === undefined ? undefined : { directory, controllers: controllersOf(directory) },
+    v1: new Map([...v1].flatMap(([controller, { mount, root }]) => {
+      const group = groups.get(controller);
+      return group === undefined ? [] : [[controller, join(mount, below(root, group))] as const];
+    })),
+  };
+}
+
 export interface UnifiedParent {
   directory: string;
   enable: readonly Enabling[];
@@ -114,9 +129,17 @@ function usable(directory: string, root: boolean, controllers: readonly string[]
   const missing = notEnabled(directory, controllers);
   if (missing.length === 0) return { directory, enable: [] };
   const available = wordsOf(join(directory, 'cgroup.controllers'));
-  const empty = root || readText(join(directory, 'cgroup.procs')) === '';
-  return empty && missing.every(c => available.includes(c)) ? { directory, enable: [{ directory, controllers: missing }] } : undefined;
+  return (root || !occupied(directory)) && missing.every(c => available.includes(c)) ? { directory, enable: [{ directory, controllers: missing }] } : undefined;
 }
+
+/** Whether processes are in it; then its children cannot be given controllers. */
+const occupied = (directory: string): boolean => readText(join(directory, 'cgroup.procs')) !== '';
+
+/** Those of the controllers that the children of a v2 group have, or can be given. */
+export const possibleIn = (directory: string, controllers: readonly string[]): string[] => {
+  const enabled = enabledIn(directory), able = occupied(directory) ? [] : controllersOf(directory);
+  return controllers.filter(c => enabled.includes(c) || able.includes(c));
+};
 
 const wordsOf = (path: string): string[] => (readText(path) ?? '').split(/\s+/).filter(word => word !== '');
 
@@ -186,6 +209,11 @@ const DIGITS = 8;
  * differs for every run (`numbered`). Worker threads share the pid but not the counter.
  */
 export const groupName = (): string => `${GROUP_PREFIX}${hostFacts().owner}.${threadId}.${'0'.repeat(DIGITS)}`;
+
+let standing = 0;
+
+/** A name for a group that is not of one run. */
+export const standingName = (): string => `${GROUP_PREFIX}${hostFacts().owner}.${threadId}.group-${++standing}`;
 
 /** The number of one run, as it stands in the names of its groups. */
 export const groupNumber = (run: number): string => String(run).padStart(DIGITS, '0');

@@ -1,9 +1,9 @@
 // The option `cgroup` → directories and files, on v1, v2 and hybrid hosts.
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
-import type { CgroupOptions, CreateCgroupOptions } from '../../types/cgroup.js';
+import type { CgroupLimits, CgroupOptions, CreateCgroupOptions } from '../../types/cgroup.js';
 import { ContainedError, OptionError } from '../errors.js';
-import { anyV1Parent, cgroupHost, controllersOf, enableDown, enabledIn, groupName, unifiedParent, v1Parent, type UnifiedParent } from '../host/cgroups.js';
+import { anyV1Parent, cgroupHost, controllersOf, enableDown, enabledIn, groupName, possibleIn, standingName, unifiedParent, unifiedPlaces, v1Parent, type UnifiedParent } from '../host/cgroups.js';
 import { hostFacts } from '../host/facts.js';
 import * as check from './check.js';
 import type { Limit } from './controllers/limit.js';
@@ -77,7 +77,7 @@ function unifiedPlace(needed: readonly string[], wanted: readonly string[], pare
   if (parent === undefined) return unifiedParent([...needed, ...wanted]) ?? unifiedParent(needed);
   const directory = typeof parent === 'string' ? join(unified.mount, parent) : parent.unified?.directory;
   return directory === undefined ? undefined
-    : { directory, enable: enableDown(unified.mount, directory.slice(unified.mount.length), [...needed, ...wanted.filter(c => controllersOf(directory).includes(c))]) };
+    : { directory, enable: enableDown(unified.mount, directory.slice(unified.mount.length), [...needed, ...possibleIn(directory, wanted)]) };
 }
 
 /** A hierarchy may carry several controllers (cpu,cpuacct): its directory is made once. */
@@ -104,8 +104,8 @@ function v1Cpuset(limits: readonly Limit[], directory: string | undefined): Cgro
 /** Counters are worth a directory of their own where they cost no more than that. */
 const COUNTING = { spawn: ['memory', 'pids'], standing: ['memory', 'pids', 'cpu', 'io', 'blkio', 'hugetlb'] };
 
-function resolveGroup(options: Record<string, unknown>, kind: keyof typeof COUNTING, threaded: boolean): CgroupSetting {
-  const name = check.optional(options['name'], v => groupPart('cgroup.name', v), undefined) ?? groupName();
+function resolveGroup(options: Record<string, unknown>, kind: keyof typeof COUNTING, threaded: boolean): { setting: CgroupSetting; where: Placement } {
+  const name = check.optional(options['name'], v => groupPart('cgroup.name', v), undefined) ?? (kind === 'spawn' ? groupName() : standingName());
   const parent = check.optional(options['parent'], parentOf, undefined);
   const owner = ownerOf(options['delegate'] ?? false);
   const limits = resolveLimits(options);
@@ -127,7 +127,8 @@ function resolveGroup(options: Record<string, unknown>, kind: keyof typeof COUNT
 
   const directory = above && join(above.directory, name);
   const controllers = above ? [...new Set([...controllersIn(above), ...onV2])] : [];
-  return {
+  const where = { unified: directory === undefined ? undefined : { directory, controllers }, v1: places };
+  const setting: CgroupSetting = {
     made: true,
     unified: directory,
     enable: above?.enable ?? [],
@@ -135,7 +136,7 @@ function resolveGroup(options: Record<string, unknown>, kind: keyof typeof COUNT
     limits: [
       ...threaded ? [{ path: join(directory!, 'cgroup.type'), text: 'threaded', optional: false }] : [],
       ...v1Cpuset(limits, places.get('cpuset')),
-      ...writesOf(limits, { unified: directory === undefined ? undefined : { directory, controllers }, v1: places }),
+      ...writesOf(limits, where),
     ],
     devices: devices && { setting: devices, v1: directory === undefined ? places.get('devices') : undefined },
     owner: typeof owner === 'object' ? owner : undefined,
@@ -144,6 +145,7 @@ function resolveGroup(options: Record<string, unknown>, kind: keyof typeof COUNT
       ...[...places].flatMap(([controller, path]) => (V1_COUNTERS[controller] ?? []).map(file => ({ name: `v1/${file}`, path: join(path, file) }))),
     ],
   };
+  return { setting, where };
 }
 
 /** What a child of that group will have. */
@@ -159,7 +161,8 @@ export function resolveCgroup(value: CgroupOptions | object, identity: Identity)
   const options = check.object('cgroup', value);
   check.knownKeys('cgroup', options, NAMES);
   const owner = options['delegate'] === true ? hostIds(identity) : undefined;
-  return { ...resolveGroup(options, 'spawn', false), ...owner ? { owner } : {} };
+  const { setting } = resolveGroup(options, 'spawn', false);
+  return owner ? { ...setting, owner } : setting;
 }
 
 /** Who the command is on the host. */
@@ -177,14 +180,49 @@ function hostIds({ user, maps }: Identity): { uid: number; gid: number } {
 const joined = ({ unified, v1 }: Placement): CgroupSetting =>
   ({ made: false, unified: unified?.directory, enable: [], v1: byDirectory(v1), limits: [], devices: undefined, owner: undefined, counters: [] });
 
-/** A group for `createCgroup`. */
-export function resolveStandingGroup(value: CreateCgroupOptions): CgroupSetting {
-  const options = check.object('cgroup', value);
-  check.knownKeys('cgroup', options, [...NAMES, 'threaded', 'manager']);
+/** A group for `createCgroup`, and where it will be by each controller. */
+export function resolveStandingGroup(value: CreateCgroupOptions): { setting: CgroupSetting; where: Placement } {
+  const options = check.object('options', value);
+  check.knownKeys('', options, [...NAMES, 'threaded', 'manager']);
   const threaded = check.optional(options['threaded'], v => check.boolean('cgroup.threaded', v), false);
-  const setting = resolveGroup(options, 'standing', threaded);
   if (options['delegate'] === true) throw new OptionError('cgroup.delegate', true, 'the ids that it is to belong to, { uid, gid }');
-  return setting;
+  return resolveGroup(options, 'standing', threaded);
+}
+
+/** Limits for a group that is there. */
+export function resolveUpdate(value: CgroupLimits, where: Placement): { writes: CgroupWrite[]; devices: CgroupSetting['devices'] } {
+  const options = check.object('limits', value);
+  check.knownKeys('', options, [...LIMITS, 'devices']);
+  const setting = check.optional(options['devices'], v => resolveDevices('cgroup.devices', v), undefined);
+  if (setting && !where.unified && !where.v1.has('devices')) throw noCgroup('cgroup.devices');
+  return {
+    writes: writesOf(resolveLimits(options), where),
+    devices: setting && { setting, v1: where.unified ? undefined : where.v1.get('devices') },
+  };
+}
+
+/** The directories that a group of this name or path has, if it exists. */
+export function resolveExisting(value: unknown): Placement {
+  const { unified, v1 } = cgroupHost();
+  const places = (path: string): Placement => {
+    const directory = unified && join(unified.mount, path);
+    return {
+      unified: directory === undefined ? undefined : { directory, controllers: controllersOf(directory) },
+      v1: new Map([...v1].map(([controller, { mount }]) => [controller, join(mount, path)])),
+    };
+  };
+  if (typeof value === 'string' && value.startsWith('/')) return places(normalize(check.insidePath('path', value)));
+  const options = typeof value === 'string' ? { name: value } : check.object('which', value, 'a name, a path or { name, parent }');
+  check.knownKeys('', options, ['name', 'parent']);
+  const name = groupPart('cgroup.name', options['name']);
+  const parent = check.optional((options as { parent?: unknown }).parent, parentOf, undefined);
+  if (typeof parent === 'string') return places(join(parent, name));
+  const above = parent ? [parent.unified?.directory ?? []].flat() : unifiedPlaces();
+  const directory = above.map(place => join(place, name)).find(path => existsSync(path));
+  return {
+    unified: directory === undefined ? undefined : { directory, controllers: controllersOf(directory) },
+    v1: v1Places([...v1.keys()], parent, name),
+  };
 }
 
 /** A group that does nothing but find the processes of a container, so that they can be killed. */

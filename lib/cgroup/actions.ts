@@ -1,0 +1,128 @@
+// Stopping, killing and removing, on v2 and v1.
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ContainedError } from '../errors.js';
+import { watchFile } from '../host/watch.js';
+import { keyed } from '../host/texts.js';
+import type { Placement } from '../options/settings.js';
+import { CWD, type Op } from '../program/ops.js';
+import { perform } from './perform.js';
+
+/** How long to go on trying what the kernel cannot do at once, in milliseconds. */
+const PATIENCE = 10_000;
+
+const write = (path: string, text: string): Op => ({ op: 'write', path, text, at: CWD });
+
+/** Resolves when cgroup.events says so; rejects when the group is gone. */
+async function untilState(directory: string, key: 'frozen' | 'populated', value: 0 | 1): Promise<void> {
+  const path = join(directory, 'cgroup.events');
+  await new Promise<void>((resolve, reject) => {
+    const watch = watchFile(path, text => {
+      if (text === null) reject(gone(path));
+      else if (keyed(text, key) === value) resolve();
+      else return;
+      watch.close();
+    });
+    watch.ref();
+    watch.opened.catch(reject);
+  });
+}
+
+const gone = (path: string): ContainedError => new ContainedError({
+  code: 'ENODEV', errno: -19, syscall: 'read', path, dest: undefined, step: `wait for ${path}`, hint: 'somebody has removed the group',
+});
+
+/** v1 has no event for it: kernel document cgroup-v1/freezer-subsystem, "FREEZING". */
+async function freezeV1(directory: string): Promise<void> {
+  const file = join(directory, 'freezer.state');
+  for (let wait = 1; ; wait = Math.min(wait * 2, 50)) {
+    await perform([write(file, 'FROZEN')]);
+    if ((await readFile(file, 'utf8')) === 'FROZEN\n') return;
+    await sleep(wait);
+  }
+}
+
+const nothingToFreeze = (): ContainedError => new ContainedError({
+  code: 'ENOTSUP', errno: 0, syscall: undefined, path: undefined, dest: undefined, step: 'freeze the cgroup',
+  hint: 'it is on no hierarchy that can freeze: neither on v2 nor on the v1 freezer',
+});
+
+/** Stands still from here on, and resolves when all do. */
+export async function freeze({ unified, v1 }: Placement): Promise<void> {
+  const freezer = v1.get('freezer');
+  if (unified) {
+    await perform([write(join(unified.directory, 'cgroup.freeze'), '1')]);
+    return await untilState(unified.directory, 'frozen', 1);
+  }
+  if (freezer === undefined) throw nothingToFreeze();
+  await freezeV1(freezer);
+}
+
+export async function thaw({ unified, v1 }: Placement): Promise<void> {
+  const freezer = v1.get('freezer');
+  if (unified) {
+    await perform([write(join(unified.directory, 'cgroup.freeze'), '0')]);
+    return await untilState(unified.directory, 'frozen', 0);
+  }
+  if (freezer === undefined) throw nothingToFreeze();
+  await perform([write(join(freezer, 'freezer.state'), 'THAWED')]);
+}
+
+/** A directory and all below it, each after those in it. */
+export async function depthFirst(directory: string): Promise<string[]> {
+  const entries = await readdir(directory, { withFileTypes: true });
+  const below = await Promise.all(entries.filter(entry => entry.isDirectory()).map(entry => depthFirst(join(directory, entry.name))));
+  return [...below.flat(), directory];
+}
+
+const ENDED = new Set(['ENOENT', 'ENODEV']);
+const orGone = async <T>(promise: Promise<T>, fallback: T): Promise<T> => await promise.catch((error: unknown) => {
+  if (ENDED.has((error as NodeJS.ErrnoException).code ?? '')) return fallback;
+  throw error;
+});
+
+/** v1 has no cgroup.kill. Frozen, nobody forks; the signal is taken when they are thawed. */
+async function killV1(directories: readonly string[], freezer: string | undefined): Promise<void> {
+  const [first] = directories;
+  for (let wait = 1, waited = 0; ; waited += wait, wait = Math.min(wait * 2, 100)) {
+    const groups = await orGone(depthFirst(first!), []);
+    const members = await Promise.all(groups.map(group => orGone(readFile(join(group, 'cgroup.procs'), 'utf8'), '')));
+    if (members.every(text => text === '')) return;
+    if (waited > PATIENCE) throw new ContainedError({ code: 'ETIMEDOUT', errno: -110, syscall: 'kill', path: first, dest: undefined, step: 'kill the processes of the cgroup', hint: 'one that waits in the kernel (state D) ends when what it waits for comes' });
+    if (freezer !== undefined) await orGone(perform([write(join(freezer, 'freezer.state'), 'FROZEN')]), undefined);
+    await orGone(perform(groups.map((path): Op => ({ op: 'killCgroup', path, unified: 0, whenBusy: 0 }))), undefined);
+    if (freezer !== undefined) await orGone(perform([write(join(freezer, 'freezer.state'), 'THAWED')]), undefined);
+    await sleep(wait);
+  }
+}
+
+/** Resolves when no process is left in it or below. A group that is gone has none. */
+export async function kill({ unified, v1 }: Placement): Promise<void> {
+  if (!unified) return await killV1([...v1.values()], v1.get('freezer'));
+  await orGone((async () => {
+    await perform([{ op: 'killCgroup', path: unified.directory, unified: 1, whenBusy: 0 }]);
+    await untilState(unified.directory, 'populated', 0);
+  })(), undefined);
+}
+
+/** v1 moves the last of a process out a little later than it ends; v2's populated tells in time. */
+async function removeOne(directory: string): Promise<void> {
+  for (let wait = 1; ; wait *= 2) {
+    try {
+      return await orGone(perform([{ op: 'rmdir', path: directory }]), undefined);
+    } catch (error) {
+      const busy = (error as NodeJS.ErrnoException).code === 'EBUSY';
+      if (!busy || wait > 256 || (await orGone(readFile(join(directory, 'cgroup.procs'), 'utf8'), '')) !== '') throw error;
+    }
+    await sleep(wait);
+  }
+}
+
+export async function remove({ unified, v1 }: Placement, recursive: boolean): Promise<void> {
+  const directories = [...new Set([...v1.values(), ...unified ? [unified.directory] : []])];
+  for (const directory of directories) {
+    const all = recursive ? await orGone(depthFirst(directory), []) : [directory];
+    for (const path of all) await removeOne(path);
+  }
+}

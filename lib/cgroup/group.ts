@@ -1,0 +1,206 @@
+// The handle of a group: what it does is in the files beside this one.
+import { constants } from 'node:fs';
+import { open, readdir, readFile } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Cgroup, CgroupEvent, CgroupLimits, CgroupStats, CgroupStatsStep, MoveResult, PressureTrigger } from '../../types/cgroup.js';
+import type { Size } from '../../types/options.js';
+import { ContainedError, errnoName, OptionError } from '../errors.js';
+import { controllersOf } from '../host/cgroups.js';
+import { watchPressure } from '../host/watch.js';
+import { native } from '../native.js';
+import { placement } from '../options/cgroup.js';
+import * as check from '../options/check.js';
+import type { DeviceSetting, Placement } from '../options/settings.js';
+import { CWD } from '../program/ops.js';
+import * as actions from './actions.js';
+import { eventsOf } from './events.js';
+import { perform } from './perform.js';
+import { StatsReader, stepOf } from './stats.js';
+import { update } from './update.js';
+
+const numbers = (text: string): number[] => text.split('\n').filter(line => line !== '').map(Number);
+
+function failed(error: unknown, step: string): ContainedError {
+  const { code = 'UNKNOWN', errno = 0, syscall, path } = error as NodeJS.ErrnoException;
+  return new ContainedError({
+    code, errno, syscall, path, dest: undefined, step,
+    hint: code === 'ENOENT' || code === 'ENODEV' ? 'somebody has removed the group' : code === 'EOPNOTSUPP' ? 'the group is threaded, so it has threads and no processes' : undefined,
+  });
+}
+
+const notOnV1 = (step: string, hint: string): ContainedError => new ContainedError({
+  code: 'ENOTSUP', errno: 0, syscall: undefined, path: undefined, dest: undefined, step, hint,
+});
+
+export class Group implements Cgroup {
+  readonly name: string;
+  readonly paths: Readonly<Record<string, string>>;
+  readonly [placement]: Placement;
+  readonly #stats: StatsReader;
+  #devices: DeviceSetting | undefined;
+
+  constructor(where: Placement, devices?: DeviceSetting) {
+    this[placement] = where;
+    this.paths = { ...where.unified ? { unified: where.unified.directory } : {}, ...Object.fromEntries(where.v1) };
+    this.name = basename(this.#directories()[0]!);
+    this.#stats = new StatsReader(where);
+    this.#devices = devices;
+  }
+
+  /** The v2 directory first; v1 controllers may share one. */
+  #directories(): string[] {
+    return [...new Set(Object.values(this.paths))];
+  }
+
+  async update(limits: CgroupLimits): Promise<void> {
+    this.#devices = await update(this[placement], limits, this.#devices);
+  }
+
+  stats(): Promise<CgroupStats>;
+  stats(options: { interval: number }): AsyncIterable<CgroupStatsStep>;
+  stats(options?: { interval: number }): Promise<CgroupStats> | AsyncIterable<CgroupStatsStep> {
+    if (options === undefined) return this.#stats.read();
+    check.knownKeys('', check.object('options', options), ['interval']);
+    return this.#steps(check.number('interval', options.interval, 1, 2 ** 31 - 1));
+  }
+
+  async *#steps(interval: number): AsyncGenerator<CgroupStatsStep> {
+    let before = await this.#stats.read();
+    for (;;) {
+      await sleep(interval);
+      const now = await this.#stats.read().catch((error: unknown) => {
+        if (error instanceof ContainedError && /ENODEV|ENOENT/.test(error.code)) return undefined;
+        throw error;
+      });
+      if (!now) return;
+      yield stepOf(now, before);
+      before = now;
+    }
+  }
+
+  events(options: { signal?: AbortSignal } = {}): AsyncIterableIterator<CgroupEvent> {
+    check.knownKeys('', check.object('options', options), ['signal']);
+    return eventsOf(this[placement], options.signal);
+  }
+
+  async onPressure(trigger: PressureTrigger, listener: () => void): Promise<() => void> {
+    const given = check.object('trigger', trigger);
+    check.knownKeys('', given, ['resource', 'kind', 'stallUs', 'windowUs']);
+    const resource = check.oneOf('resource', given['resource'], ['cpu', 'memory', 'io']);
+    const kind = check.optional(given['kind'], v => check.oneOf('kind', v, ['some', 'full']), 'some');
+    const windowUs = check.optional(given['windowUs'], v => check.integer('windowUs', v, 500_000, 10_000_000), 2_000_000);
+    const stallUs = check.integer('stallUs', given['stallUs'], 1, windowUs);
+    if (typeof listener !== 'function') throw new OptionError('listener', listener, 'a function', 'ERR_INVALID_ARG_TYPE');
+    const { unified } = this[placement];
+    if (!unified) throw notOnV1(`watch the pressure of ${resource}`, 'pressure is told by cgroup v2 only; events() has memoryPressure');
+    const watch = watchPressure(join(unified.directory, `${resource}.pressure`), `${kind} ${stallUs} ${windowUs}`, text => text === null || listener());
+    await watch.opened;
+    watch.ref();
+    return () => watch.close();
+  }
+
+  async processes({ recursive = false }: { recursive?: boolean } = {}): Promise<number[]> {
+    return await this.#members('cgroup.procs', recursive);
+  }
+
+  async threads(): Promise<number[]> {
+    return await this.#members(this[placement].unified ? 'cgroup.threads' : 'tasks', false);
+  }
+
+  async #members(file: string, recursive: boolean): Promise<number[]> {
+    const step = `list what is in ${this.name}`;
+    const first = this.#directories()[0]!;
+    try {
+      const directories = recursive ? await actions.depthFirst(first) : [first];
+      const texts = await Promise.all(directories.map(directory => readFile(join(directory, file), 'utf8')));
+      return [...new Set(texts.flatMap(numbers))].sort((a, b) => a - b);
+    } catch (error) {
+      throw failed(error, step);
+    }
+  }
+
+  move(pids: readonly number[]): Promise<MoveResult> {
+    return this.#move('pids', pids, 'cgroup.procs', 'cgroup.procs');
+  }
+
+  moveThreads(tids: readonly number[]): Promise<MoveResult> {
+    return this.#move('tids', tids, 'cgroup.threads', 'tasks');
+  }
+
+  async #move(what: string, ids: readonly number[], v2File: string, v1File: string): Promise<MoveResult> {
+    const list = Int32Array.from(check.array(what, ids), (id, i) => check.integer(`${what}[${i}]`, id, 1, 2 ** 22));
+    const errors = new Map<number, number>();
+    const { unified, v1 } = this[placement];
+    const files = new Map([...unified ? [[unified.directory, v2File] as const] : [], ...[...v1.values()].map(directory => [directory, v1File] as const)]);
+    for (const [directory, file] of files) {
+      const handle = await open(directory, constants.O_RDONLY | constants.O_DIRECTORY).catch((error: unknown) => { throw failed(error, `move into ${this.name}`); });
+      try {
+        (await native().writeProcs(handle.fd, file, list)).forEach((errno, i) => {
+          if (errno !== 0 && !errors.has(list[i]!)) errors.set(list[i]!, errno);
+        });
+      } finally {
+        await handle.close();
+      }
+    }
+    return { moved: list.length - errors.size, errors: [...errors].map(([pid, errno]) => ({ pid, code: errnoName(errno), errno: -errno })) };
+  }
+
+  freeze(): Promise<void> {
+    return actions.freeze(this[placement]);
+  }
+
+  thaw(): Promise<void> {
+    return actions.thaw(this[placement]);
+  }
+
+  kill(): Promise<void> {
+    return actions.kill(this[placement]);
+  }
+
+  async reclaim(bytes: Size): Promise<boolean> {
+    const text = String(check.size('bytes', bytes));
+    const { unified } = this[placement];
+    if (!unified?.controllers.includes('memory')) throw notOnV1('take memory away', 'only cgroup v2 does so on demand, and this group has its memory not there');
+    try {
+      await perform([{ op: 'write', path: join(unified.directory, 'memory.reclaim'), text, at: CWD }]);
+      return true;
+    } catch (error) {
+      // Kernel document admin-guide/cgroup-v2, memory.reclaim: less was taken away than was asked for.
+      if (error instanceof ContainedError && error.code === 'EAGAIN') return false;
+      throw error;
+    }
+  }
+
+  async children(): Promise<Group[]> {
+    const { unified, v1 } = this[placement];
+    const namesIn = async (directory: string): Promise<string[]> =>
+      (await readdir(directory, { withFileTypes: true }).catch((error: unknown) => { throw failed(error, `list the groups in ${this.name}`); }))
+        .filter(entry => entry.isDirectory()).map(entry => entry.name);
+    const inside = new Map(await Promise.all(this.#directories().map(async directory => [directory, new Set(await namesIn(directory))] as const)));
+    const names = new Set([...inside.values()].flatMap(set => [...set]));
+    return [...names].sort().map(name => {
+      const has = (directory: string): boolean => inside.get(directory)!.has(name);
+      const directory = unified && join(unified.directory, name);
+      return new Group({
+        unified: directory !== undefined && has(unified!.directory) ? { directory, controllers: controllersOf(directory) } : undefined,
+        v1: new Map([...v1].filter(([, above]) => has(above)).map(([controller, above]) => [controller, join(above, name)])),
+      });
+    });
+  }
+
+  async *walk(): AsyncGenerator<Group> {
+    yield this;
+    for (const child of await this.children()) yield* child.walk();
+  }
+
+  async remove({ recursive = false }: { recursive?: boolean } = {}): Promise<void> {
+    await actions.remove(this[placement], recursive);
+    this.#stats.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.kill();
+    await this.remove({ recursive: true });
+  }
+}
