@@ -3,6 +3,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ContainedError } from '../errors.js';
+import { isRoot } from '../host/cgroups.js';
 import { watchFile } from '../host/watch.js';
 import { keyed } from '../host/texts.js';
 import type { Placement } from '../options/settings.js';
@@ -48,8 +49,18 @@ const nothingToFreeze = (): ContainedError => new ContainedError({
   hint: 'it is on no hierarchy that can freeze: neither on v2 nor on the v1 freezer',
 });
 
+/** What is done to all processes of a group is not done to all of the machine. */
+function refuseRoot(where: Placement, step: string): void {
+  const root = directoriesOf(where).find(isRoot);
+  if (root !== undefined) throw new ContainedError({ code: 'EPERM', errno: -1, syscall: undefined, path: root, dest: undefined, step, hint: 'it is the root of the hierarchy, where everybody is' });
+}
+
+const directoriesOf = ({ unified, v1 }: Placement): string[] => [...new Set([...v1.values(), ...unified ? [unified.directory] : []])];
+
 /** Stands still from here on, and resolves when all do. */
-export async function freeze({ unified, v1 }: Placement): Promise<void> {
+export async function freeze(where: Placement): Promise<void> {
+  refuseRoot(where, 'freeze the cgroup');
+  const { unified, v1 } = where;
   const freezer = v1.get('freezer');
   if (unified) {
     await perform([write(join(unified.directory, 'cgroup.freeze'), '1')]);
@@ -98,7 +109,9 @@ async function killV1(directories: readonly string[], freezer: string | undefine
 }
 
 /** Resolves when no process is left in it or below. A group that is gone has none. */
-export async function kill({ unified, v1 }: Placement): Promise<void> {
+export async function kill(where: Placement): Promise<void> {
+  refuseRoot(where, 'kill the processes of the cgroup');
+  const { unified, v1 } = where;
   if (!unified) return await killV1([...v1.values()], v1.get('freezer'));
   await orGone((async () => {
     await perform([{ op: 'killCgroup', path: unified.directory, unified: 1, whenBusy: 0 }]);
@@ -119,10 +132,13 @@ async function removeOne(directory: string): Promise<void> {
   }
 }
 
-export async function remove({ unified, v1 }: Placement, recursive: boolean): Promise<void> {
-  const directories = [...new Set([...v1.values(), ...unified ? [unified.directory] : []])];
-  for (const directory of directories) {
-    const all = recursive ? await orGone(depthFirst(directory), []) : [directory];
-    for (const path of all) await removeOne(path);
-  }
+/** The directories that are in use come first, so that with an error nothing is removed. */
+export async function remove(where: Placement, recursive: boolean): Promise<void> {
+  refuseRoot(where, 'remove the cgroup');
+  const found = await Promise.all(directoriesOf(where).map(async directory => {
+    const all = await orGone(depthFirst(directory), []);
+    const members = await Promise.all(all.map(path => orGone(readFile(join(path, 'cgroup.procs'), 'utf8'), '')));
+    return { used: members.some(text => text !== '') || (!recursive && all.length > 1), all: recursive ? all : [directory] };
+  }));
+  for (const { all } of found.sort((a, b) => Number(b.used) - Number(a.used))) for (const path of all) await removeOne(path);
 }

@@ -84,19 +84,32 @@ export interface Enabling {
   controllers: readonly string[];
 }
 
-/** The directories of the groups that a /proc/PID/cgroup names; a group beyond our mounts is its nearest there. */
+/**
+ * The directories of the groups that a /proc/PID/cgroup names. A process is in a group of every hierarchy, but mostly in
+ * the root of those that nobody has used; these are left out where it is in another group elsewhere.
+ */
 export function groupsOf(text: string): { unified: { directory: string; controllers: readonly string[] } | undefined; v1: Map<string, string> } {
   const { unified, v1 } = cgroupHost();
   const groups = ownGroups(text);
-  const ours = groups.get(''), directory = unified && ours !== undefined ? join(unified.mount, below(unified.root, ours)) : undefined;
+  const ours = unified && groups.has('') ? below(unified.root, groups.get('')!) : undefined;
+  const places = [...v1].filter(([controller]) => isController(controller))
+    .flatMap(([controller, { mount, root }]) => groups.has(controller) ? [{ controller, mount, group: below(root, groups.get(controller)!) }] : []);
+  const all = [ours, ...places.map(({ group }) => group)].every(group => group === undefined || group === '/');
+  const directory = unified && ours !== undefined && (all || ours !== '/') ? join(unified.mount, ours) : undefined;
   return {
     unified: directory === undefined ? undefined : { directory, controllers: controllersOf(directory) },
-    v1: new Map([...v1].flatMap(([controller, { mount, root }]) => {
-      const group = groups.get(controller);
-      return group === undefined ? [] : [[controller, join(mount, below(root, group))] as const];
-    })),
+    v1: new Map(places.filter(({ group }) => all || group !== '/').map(({ controller, mount, group }) => [controller, join(mount, group)])),
   };
 }
+
+/** A named hierarchy, as systemd's own, is nobody else's to use: cgroups(7), "Mounting v1 controllers". */
+export const isController = (name: string): boolean => !name.startsWith('name=');
+
+/** Whether it is the root of a hierarchy as it is mounted here: that is not a group of anybody's. */
+export const isRoot = (directory: string): boolean => {
+  const { unified, v1 } = cgroupHost();
+  return [...unified ? [unified] : [], ...v1.values()].some(({ mount }) => join(directory, '/') === join(mount, '/'));
+};
 
 export interface UnifiedParent {
   directory: string;

@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
 import type { CgroupLimits, CgroupOptions, CreateCgroupOptions } from '../../types/cgroup.js';
 import { ContainedError, OptionError } from '../errors.js';
-import { anyV1Parent, cgroupHost, controllersOf, enableDown, enabledIn, groupName, possibleIn, standingName, unifiedParent, unifiedPlaces, v1Parent, type UnifiedParent } from '../host/cgroups.js';
+import { anyV1Parent, cgroupHost, controllersOf, enableDown, enabledIn, groupName, isController, possibleIn, standingName, unifiedParent, unifiedPlaces, v1Parent, type UnifiedParent } from '../host/cgroups.js';
 import { hostFacts } from '../host/facts.js';
 import * as check from './check.js';
 import type { Limit } from './controllers/limit.js';
@@ -208,7 +208,7 @@ export function resolveExisting(value: unknown): Placement {
     const directory = unified && join(unified.mount, path);
     return {
       unified: directory === undefined ? undefined : { directory, controllers: controllersOf(directory) },
-      v1: new Map([...v1].map(([controller, { mount }]) => [controller, join(mount, path)])),
+      v1: new Map([...v1].filter(([controller]) => isController(controller)).map(([controller, { mount }]) => [controller, join(mount, path)])),
     };
   };
   if (typeof value === 'string' && value.startsWith('/')) return places(normalize(check.insidePath('path', value)));
@@ -221,7 +221,7 @@ export function resolveExisting(value: unknown): Placement {
   const directory = above.map(place => join(place, name)).find(path => existsSync(path));
   return {
     unified: directory === undefined ? undefined : { directory, controllers: controllersOf(directory) },
-    v1: v1Places([...v1.keys()], parent, name),
+    v1: v1Places([...v1.keys()].filter(isController), parent, name),
   };
 }
 
