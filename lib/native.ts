@@ -50,6 +50,8 @@ interface Native {
   ref(): void;
   unref(): void;
   launcherPid(): number;
+  /** Whether systemd has marked a cgroup directory as given away: https://systemd.io/CGROUP_DELEGATION. */
+  delegated(directory: string): boolean;
   apply(section: ArrayBuffer, fds: readonly number[]): number;
   /** Writes each of `pids` to a file of a cgroup's directory, off the event loop; resolves to an errno each. */
   writeProcs(directory: number, file: string, pids: Int32Array): Promise<Int32Array>;

@@ -267,7 +267,7 @@ function attach(directory: string, setting: DeviceSetting): number {
 }
 
 const worlds: [name: string, mount: string | undefined, apply: (directory: string, to: DeviceSetting, from?: DeviceSetting) => number][] = [
-  ['v2', unified, (directory, to, from) => attach(directory, to, from !== undefined)],
+  ['v2', unified, (directory, to) => attach(directory, to)],
   ['v1', legacyMount, (directory, to, from) => writeDevices(to, directory, from).reduce((errno, op) => errno || perform(op), 0)],
 ];
 

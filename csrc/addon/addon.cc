@@ -10,6 +10,7 @@
 #include <napi.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <unordered_set>
 
 namespace contained {
@@ -166,6 +167,15 @@ Napi::Value apply_ops(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), error);
 }
 
+Napi::Value delegated(const Napi::CallbackInfo& info) {
+  const std::string path = info[0].As<Napi::String>().Utf8Value();
+  char mark = 0;
+  bool ret = false;
+  for (const char* name : {"trusted.delegate", "user.delegate"})
+    ret |= getxattr(path.c_str(), name, &mark, 1) == 1 && mark == '1';
+  return Napi::Boolean::New(info.Env(), ret);
+}
+
 // opcodes(): what program.hpp calls them, for the test that compares it with lib/program/ops.ts.
 Napi::Value opcodes(const Napi::CallbackInfo& info) {
   Napi::Object ret = Napi::Object::New(info.Env());
@@ -186,6 +196,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports["unref"] = Napi::Function::New(env, unref);
   exports["launcherPid"] = Napi::Function::New(env, launcher_pid_value);
   exports["apply"] = Napi::Function::New(env, apply_ops);
+  exports["delegated"] = Napi::Function::New(env, delegated);
   exports["opcodes"] = Napi::Function::New(env, opcodes);
   export_watches(env, exports);
   export_work(env, exports);

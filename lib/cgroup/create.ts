@@ -4,8 +4,9 @@ import { readFile } from 'node:fs/promises';
 import type { Cgroup, CreateCgroupOptions } from '../../types/cgroup.js';
 import { ContainedError, errnoName } from '../errors.js';
 import { controllersOf, groupsOf } from '../host/cgroups.js';
+import { useScope } from '../host/systemd.js';
 import * as check from '../options/check.js';
-import { resolveExisting, resolveStandingGroup } from '../options/cgroup.js';
+import { managerOf, resolveExisting, resolveStandingGroup } from '../options/cgroup.js';
 import type { Placement } from '../options/settings.js';
 import { makeOps, removeOps } from '../program/cgroup.js';
 import { Slots } from '../program/slots.js';
@@ -25,6 +26,7 @@ const existing = ({ unified, v1 }: Placement): Placement => ({
  * cannot do; nothing is left of it then.
  */
 export async function createCgroup(options: CreateCgroupOptions = {}): Promise<Cgroup> {
+  if (managerOf(options) === 'systemd') await useScope();
   const { setting, where } = resolveStandingGroup(options);
   const { host, made } = makeOps(setting, new Slots(0));
   await perform(host, removeOps(setting, made));

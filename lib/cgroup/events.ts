@@ -1,4 +1,5 @@
 // What happens in a group, as the kernel tells it: files of v2 that notify, eventfds of v1.
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { CgroupEvent } from '../../types/cgroup.js';
 import { watchEventfd, watchFile, type Watch } from '../host/watch.js';
@@ -6,37 +7,69 @@ import { keyed } from '../host/texts.js';
 import type { Placement } from '../options/settings.js';
 
 type Emit = (event: CgroupEvent) => void;
+type Take = (text: string, before: string) => void;
 
 /** Key of the file → type of the event. */
 const MEMORY = { oom: 'oom', oom_kill: 'oomKill', high: 'high', max: 'max' } as const;
 const PIDS = { max: 'pidsMax' } as const;
 const STATES = ['populated', 'frozen'] as const;
 
-/** Tells of the numbers that have changed since the text before; the first text is where it starts. */
-function counting<T extends 'oom' | 'oomKill' | 'high' | 'max' | 'pidsMax'>(types: Record<string, T>, emit: Emit): (text: string) => void {
-  let before: string | undefined;
-  return text => {
+/** Tells of the numbers that have changed since the text before. */
+function counting<T extends 'oom' | 'oomKill' | 'high' | 'max' | 'pidsMax'>(types: Record<string, T>, emit: Emit): Take {
+  return (text, before) => {
     for (const [key, type] of Object.entries(types)) {
       const count = keyed(text, key);
-      if (before !== undefined && count !== undefined && count !== keyed(before, key)) emit({ type, count });
+      if (count !== undefined && count !== keyed(before, key)) emit({ type, count });
     }
-    before = text;
   };
 }
 
-function states(emit: Emit): (text: string) => void {
-  let before: string | undefined;
-  return text => {
-    for (const type of STATES) {
-      const value = keyed(text, type);
-      if (before !== undefined && value !== undefined && value !== keyed(before, type)) emit({ type, value: value === 1 });
-    }
+const states = (emit: Emit): Take => (text, before) => {
+  for (const type of STATES) {
+    const value = keyed(text, type);
+    if (value !== undefined && value !== keyed(before, type)) emit({ type, value: value === 1 });
+  }
+};
+
+/** A watch is opened a little later; what has happened by then has happened since this call. */
+function watchText(path: string, take: Take, end: () => void): Watch {
+  let before = textOf(path);
+  return watchFile(path, text => {
+    if (text === null) return end();
+    const last = before;
     before = text;
+    take(text, last);
+  });
+}
+
+function textOf(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return '';  // opening the watch tells why
+  }
+}
+
+/** An oom on v1: an eventfd that says when, and a file that says how many were killed. */
+function watchOom(directory: string, emit: Emit, end: () => void): Watch {
+  const path = join(directory, 'memory.oom_control');
+  let ooms = 0, kills = keyed(textOf(path), 'oom_kill');
+  const look = (text: string): void => {
+    const count = keyed(text, 'oom_kill');
+    if (count !== undefined && count !== kills) emit({ type: 'oomKill', count });
+    kills = count;
   };
+  const watch = watchEventfd(directory, 'memory.oom_control', '', (text, events) => {
+    if (text === null) return end();
+    emit({ type: 'oom', count: ooms += events });
+    look(text);
+  });
+  watch.opened.then(() => look(textOf(path)), () => {});
+  return watch;
 }
 
 function watches({ unified, v1 }: Placement, emit: Emit, end: () => void): Watch[] {
-  const file = (path: string, take: (text: string) => void): Watch => watchFile(path, text => text === null ? end() : take(text));
+  const file = (path: string, take: Take): Watch => watchText(path, take, end);
   const found: Watch[] = [];
   if (unified) {
     const { directory, controllers } = unified;
@@ -47,14 +80,7 @@ function watches({ unified, v1 }: Placement, emit: Emit, end: () => void): Watch
   const pids = v1.get('pids'), memory = v1.get('memory');
   if (pids !== undefined) found.push(file(join(pids, 'pids.events'), counting(PIDS, emit)));
   if (memory !== undefined) {
-    let ooms = 0, kills: number | undefined;
-    found.push(watchEventfd(memory, 'memory.oom_control', '', (text, events) => {
-      if (text === null) return end();
-      if (events > 0) emit({ type: 'oom', count: ooms += events });
-      const count = keyed(text, 'oom_kill');
-      if (count !== undefined && count !== kills) emit({ type: 'oomKill', count });
-      kills = count;
-    }));
+    found.push(watchOom(memory, emit, end));
     for (const level of ['medium', 'critical'] as const) {
       found.push(watchEventfd(memory, 'memory.pressure_level', level, text => {
         if (text !== null) emit({ type: 'memoryPressure', level });

@@ -118,6 +118,13 @@ export interface UnifiedParent {
 
 const parents = new Map<string, UnifiedParent>();
 
+/** A group that systemd has given to this process: see systemd.ts. */
+let scope: string | undefined;
+
+export function adoptScope(directory: string): void {
+  scope = directory;
+}
+
 /**
  * The v2 group to make ours in: the nearest of our own group and its ancestors that we may write to and that has, or can
  * be given, the controllers. A group with processes in it cannot (kernel document cgroup-v2, "No Internal Process
@@ -126,6 +133,7 @@ const parents = new Map<string, UnifiedParent>();
 export function unifiedParent(controllers: readonly string[]): UnifiedParent | undefined {
   const { unified } = cgroupHost();
   if (!unified) return undefined;
+  if (scope !== undefined) return usable(scope, false, controllers);
   const key = controllers.join();
   const known = parents.get(key);
   if (known) return known;
@@ -197,7 +205,7 @@ export function anyV1Parent(): { controller: string; directory: string } | undef
 /** Our own v2 group and those above it, where we may write: where groups of ours may stand. */
 export function unifiedPlaces(): string[] {
   const { unified } = cgroupHost();
-  const places: string[] = [];
+  const places: string[] = scope === undefined ? [] : [scope];
   for (let group = unified?.own; unified && group !== undefined; group = group === '/' ? undefined : dirname(group)) {
     const directory = join(unified.mount, group);
     if (writable(directory)) places.push(directory);

@@ -5,6 +5,7 @@ import type { CgroupLimits, CgroupOptions, CreateCgroupOptions } from '../../typ
 import { ContainedError, OptionError } from '../errors.js';
 import { anyV1Parent, cgroupHost, controllersOf, enableDown, enabledIn, groupName, isController, possibleIn, standingName, unifiedParent, unifiedPlaces, v1Parent, type UnifiedParent } from '../host/cgroups.js';
 import { hostFacts } from '../host/facts.js';
+import { systemdOwns } from '../host/systemd.js';
 import * as check from './check.js';
 import type { Limit } from './controllers/limit.js';
 import { resolveDevices } from './devices.js';
@@ -16,9 +17,12 @@ export const placement: unique symbol = Symbol('placement');
 interface Placed {
   readonly [placement]: Placement;
 }
-const isPlaced = (value: unknown): value is Placed => typeof value === 'object' && value !== null && placement in value;
+export const isPlaced = (value: unknown): value is Placed => typeof value === 'object' && value !== null && placement in value;
 
 const NAMES = ['name', 'parent', 'delegate', 'devices', ...LIMITS];
+
+const MANAGERS = ['cgroupfs', 'systemd'] as const;
+const STANDING_NAMES = [...NAMES, 'threaded', 'manager'];
 
 /** Counters that usage.ts reads, by v1 controller. */
 const V1_COUNTERS: Record<string, readonly string[]> = {
@@ -180,10 +184,20 @@ function hostIds({ user, maps }: Identity): { uid: number; gid: number } {
 const joined = ({ unified, v1 }: Placement): CgroupSetting =>
   ({ made: false, unified: unified?.directory, enable: [], v1: byDirectory(v1), limits: [], devices: undefined, owner: undefined, counters: [] });
 
+/** Who is to make it. What is wrong in the options is told before systemd is asked for anything. */
+export function managerOf(value: CreateCgroupOptions): 'cgroupfs' | 'systemd' {
+  const options = check.object('options', value);
+  check.knownKeys('', options, STANDING_NAMES);
+  const manager = check.optional(options['manager'], v => check.oneOf('cgroup.manager', v, MANAGERS), undefined);
+  if (options['parent'] === undefined) return manager ?? (systemdOwns() ? 'systemd' : 'cgroupfs');
+  if (manager === 'systemd') throw new OptionError('cgroup.manager', manager, 'no parent beside it: the parent is the scope that systemd makes');
+  return 'cgroupfs';
+}
+
 /** A group for `createCgroup`, and where it will be by each controller. */
 export function resolveStandingGroup(value: CreateCgroupOptions): { setting: CgroupSetting; where: Placement } {
   const options = check.object('options', value);
-  check.knownKeys('', options, [...NAMES, 'threaded', 'manager']);
+  check.knownKeys('', options, STANDING_NAMES);
   const threaded = check.optional(options['threaded'], v => check.boolean('cgroup.threaded', v), false);
   if (options['delegate'] === true) throw new OptionError('cgroup.delegate', true, 'the ids that it is to belong to, { uid, gid }');
   return resolveGroup(options, 'standing', threaded);

@@ -1,4 +1,5 @@
 // A text that is the same for options that mean the same program, so that it need not be checked and compiled again.
+import { isPlaced, placement } from './cgroup.js';
 
 /** These are looked at anew for every run. */
 const OF_THE_RUN = new Set(['command', 'argv0', 'env', 'stdio', 'timeout', 'signal', 'killSignal', 'killGrace', 'trace']);
@@ -21,6 +22,7 @@ function textOf(value: unknown): string | undefined {
     }
     return `${text}]`;
   }
+  if (isPlaced(value)) return textOf([...value[placement].v1.values(), value[placement].unified?.directory ?? '']);
   const prototype: unknown = Object.getPrototypeOf(value);
   if (prototype !== Object.prototype && prototype !== null) return undefined;
   return fieldsOf(value as Record<string, unknown>, false);
