@@ -5,10 +5,12 @@
 #include "../ops/ops.hpp"
 #include "../ops/sys.hpp"
 
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <string>
 #include <vector>
 
@@ -118,12 +120,44 @@ Napi::Value perform_ops(const Napi::CallbackInfo& info) {
   return (new Perform(info.Env(), static_cast<const uint8_t*>(section.Data()), section.ByteLength()))->start();
 }
 
-// Files that are read again and again. They are opened at the first reading, and closed with the last who reads.
+// Files that are read again and again: opened at the first reading, and closed with the last who reads. Thousands of groups
+// together keep a quarter of the descriptors that this process may have; what is beyond that is opened for each reading.
+std::atomic<size_t> kept{0};
+
+size_t most_kept() {
+  rlimit files;
+  return getrlimit(RLIMIT_NOFILE, &files) == 0 ? files.rlim_cur / 4 : 0;
+}
+
+class File {
+ public:
+  explicit File(std::string path) : path_(std::move(path)) {}
+  File(File&&) = default;
+  ~File() { close(); }
+
+  sys::Fd open() {
+    if (fd_) return sys::Fd(fd_.release());
+    return sys::Fd(::open(path_.c_str(), O_RDONLY | O_CLOEXEC));
+  }
+  void keep(sys::Fd fd, size_t most) {
+    const bool mine = counted_ || kept.fetch_add(1) < most;
+    if (!counted_ && !mine) --kept;
+    counted_ = mine;
+    if (mine) fd_ = static_cast<sys::Fd&&>(fd);
+  }
+  void close() {
+    fd_.reset();
+    if (counted_) --kept;
+    counted_ = false;
+  }
+
+ private:
+  std::string path_;
+  sys::Fd fd_;
+  bool counted_ = false;
+};
+
 struct Opened {
-  struct File {
-    std::string path;
-    sys::Fd fd;
-  };
   std::mutex mutex;
   std::vector<File> files;
 };
@@ -150,10 +184,11 @@ class ReadFiles final : public Work {
     const std::lock_guard<std::mutex> lock(opened_->mutex);
     texts_.resize(opened_->files.size());
     errors_.resize(opened_->files.size());
+    const size_t most = most_kept();
     for (size_t i = 0; i < texts_.size(); ++i) {
-      Opened::File& file = opened_->files[i];
-      if (!file.fd) file.fd.reset(open(file.path.c_str(), O_RDONLY | O_CLOEXEC));
-      errors_[i] = file.fd ? read_whole(file.fd.get(), &texts_[i]) : -errno;
+      sys::Fd fd = opened_->files[i].open();
+      errors_[i] = fd ? read_whole(fd.get(), &texts_[i]) : -errno;
+      if (fd) opened_->files[i].keep(static_cast<sys::Fd&&>(fd), most);
     }
   }
 
@@ -177,12 +212,12 @@ class Files final : public Napi::ObjectWrap<Files> {
  public:
   explicit Files(const Napi::CallbackInfo& info) : ObjectWrap(info), opened_(std::make_shared<Opened>()) {
     const Napi::Array paths = info[0].As<Napi::Array>();
-    for (uint32_t i = 0; i < paths.Length(); ++i) opened_->files.push_back({paths.Get(i).As<Napi::String>().Utf8Value(), sys::Fd()});
+    for (uint32_t i = 0; i < paths.Length(); ++i) opened_->files.emplace_back(paths.Get(i).As<Napi::String>().Utf8Value());
   }
   Napi::Value read(const Napi::CallbackInfo& info) { return (new ReadFiles(info.Env(), opened_))->start(); }
   void close(const Napi::CallbackInfo&) {
     const std::lock_guard<std::mutex> lock(opened_->mutex);
-    for (Opened::File& file : opened_->files) file.fd.reset();
+    for (File& file : opened_->files) file.close();
   }
 
  private:

@@ -1,5 +1,6 @@
 // Stopping, killing and removing, on v2 and v1.
 import { readdir, readFile } from 'node:fs/promises';
+import { constants as os } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ContainedError } from '../errors.js';
@@ -9,6 +10,8 @@ import { keyed } from '../host/texts.js';
 import type { Placement } from '../options/settings.js';
 import { CWD, type Op } from '../program/ops.js';
 import { perform } from './perform.js';
+
+const { ENOENT } = os.errno;
 
 /** How long to go on trying what the kernel cannot do at once, in milliseconds. */
 const PATIENCE = 10_000;
@@ -55,7 +58,7 @@ function refuseRoot(where: Placement, step: string): void {
   if (root !== undefined) throw new ContainedError({ code: 'EPERM', errno: -1, syscall: undefined, path: root, dest: undefined, step, hint: 'it is the root of the hierarchy, where everybody is' });
 }
 
-const directoriesOf = ({ unified, v1 }: Placement): string[] => [...new Set([...v1.values(), ...unified ? [unified.directory] : []])];
+const directoriesOf = ({ unified, v1 }: Placement): string[] => [...new Set([...unified ? [unified.directory] : [], ...v1.values()])];
 
 /** Stands still from here on, and resolves when all do. */
 export async function freeze(where: Placement): Promise<void> {
@@ -123,7 +126,7 @@ export async function kill(where: Placement): Promise<void> {
 async function removeOne(directory: string): Promise<void> {
   for (let wait = 1; ; wait *= 2) {
     try {
-      return await orGone(perform([{ op: 'rmdir', path: directory }]), undefined);
+      return await perform([removing(directory)]);
     } catch (error) {
       const busy = (error as NodeJS.ErrnoException).code === 'EBUSY';
       if (!busy || wait > 256 || (await orGone(readFile(join(directory, 'cgroup.procs'), 'utf8'), '')) !== '') throw error;
@@ -132,9 +135,17 @@ async function removeOne(directory: string): Promise<void> {
   }
 }
 
-/** The directories that are in use come first, so that with an error nothing is removed. */
+function busyElseThrow(error: unknown): false {
+  if ((error as NodeJS.ErrnoException).code === 'EBUSY') return false;
+  throw error;
+}
+
+const removing = (path: string): Op => ({ op: 'rmdir', path, forgive: ENOENT });
+
+/** The directories that are in use come first, so that with an error nothing is removed. Mostly none is. */
 export async function remove(where: Placement, recursive: boolean): Promise<void> {
   refuseRoot(where, 'remove the cgroup');
+  if (!recursive && await perform(directoriesOf(where).map(removing)).then(() => true, busyElseThrow)) return;
   const found = await Promise.all(directoriesOf(where).map(async directory => {
     const all = await orGone(depthFirst(directory), []);
     const members = await Promise.all(all.map(path => orGone(readFile(join(path, 'cgroup.procs'), 'utf8'), '')));

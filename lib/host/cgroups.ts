@@ -213,6 +213,19 @@ export function unifiedPlaces(): string[] {
   return places;
 }
 
+/** A mount of cgroups that nobody can write to, as a container mostly has it. */
+export function readOnlyMount(): string | undefined {
+  const { unified, v1 } = cgroupHost();
+  return [...unified ? [unified] : [], ...v1.values()].map(({ mount }) => mount).find(mount => {
+    try {
+      accessSync(mount, constants.W_OK);
+      return false;
+    } catch (error) {
+      return (error as NodeJS.ErrnoException).code === 'EROFS';
+    }
+  });
+}
+
 /** Our own v2 group, when only the processes in it keep its children from having controllers. */
 export function occupiedGroup(): string | undefined {
   const { unified } = cgroupHost();

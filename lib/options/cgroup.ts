@@ -106,7 +106,7 @@ function v1Cpuset(limits: readonly Limit[], directory: string | undefined): Cgro
 }
 
 /** Counters are worth a directory of their own where they cost no more than that. */
-const COUNTING = { spawn: ['memory', 'pids'], standing: ['memory', 'pids', 'cpu', 'io', 'blkio', 'hugetlb'] };
+const COUNTING = { spawn: ['memory', 'pids'], standing: ['memory', 'pids', 'cpu', 'io', 'blkio', 'hugetlb', 'perf_event'] };
 
 function resolveGroup(options: Record<string, unknown>, kind: keyof typeof COUNTING, threaded: boolean): { setting: CgroupSetting; where: Placement } {
   const name = check.optional(options['name'], v => groupPart('cgroup.name', v), undefined) ?? (kind === 'spawn' ? groupName() : standingName());

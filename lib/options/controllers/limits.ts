@@ -1,7 +1,7 @@
 // The limits of all controllers, and what is written for them on this host.
 import { join } from 'node:path';
 import { ContainedError } from '../../errors.js';
-import { cgroupHost, occupiedGroup } from '../../host/cgroups.js';
+import { cgroupHost, occupiedGroup, readOnlyMount } from '../../host/cgroups.js';
 import type { CgroupWrite, Placement } from '../settings.js';
 import { hugetlb, misc, pids, rdma } from './counts.js';
 import { cpu, cpuset } from './cpu.js';
@@ -22,11 +22,19 @@ const refused = (step: string, hint: string): ContainedError => new ContainedErr
   code: 'ENOTSUP', errno: 0, syscall: undefined, path: undefined, dest: undefined, step, hint,
 });
 
-export const noCgroup = (what: string): ContainedError => refused(`find a cgroup for ${what}`, occupiedGroup() !== undefined
-  ? `${occupiedGroup()!} has processes in it, so groups below it get no controllers (cgroup v2, "No Internal Process Constraint"): `
-    + 'move them, Node among them, into a group below it before Node starts'
-  : 'no hierarchy with that controller is writable for this user: run as root, or under a delegated group, as by '
-    + '`systemd-run --user --scope -p Delegate=yes node …`');
+function whyNone(): string {
+  const readOnly = readOnlyMount();
+  if (readOnly !== undefined) return `${readOnly} is mounted read-only, as in a container: start that with a writable cgroup of its own (docker run --cgroupns=private and a mount of it, podman, or delegate: true here)`;
+  const occupied = occupiedGroup();
+  if (occupied !== undefined) {
+    return `${occupied} has processes in it, so groups below it get no controllers (cgroup v2, "No Internal Process Constraint"): `
+      + 'move them, Node among them, into a group below it before Node starts; or await createCgroup() first, which asks systemd for a group';
+  }
+  return 'no hierarchy with that controller is writable for this user: run as root, or under a delegated group, as by '
+    + '`systemd-run --user --scope -p Delegate=yes node …`';
+}
+
+export const noCgroup = (what: string): ContainedError => refused(`find a cgroup for ${what}`, whyNone());
 
 const noController = ({ path, controller }: Limit): ContainedError =>
   refused(`find a cgroup for ${path}`, `this kernel has no controller ${controller}, or it is turned off (cgroup_disable=), or not mounted; see /proc/cgroups`);
