@@ -7,7 +7,9 @@ modprobe -a veth bridge dummy nf_tables fuse 2>/dev/null
 mount -t tmpfs -o mode=1777 tmpfs /tmp
 mount -t tmpfs -o mode=1777 tmpfs /var/tmp
 hostname vm
-: > /etc/fstab # of the machine, not of the VM
+# Of the machine, not of the VM: what systemd would mount, and where it would think it is.
+: > /etc/fstab
+rm -f /.dockerenv
 
 if [ "$mode" = systemd ]; then
   mkdir -p /run/systemd/system

@@ -8,7 +8,7 @@ arg() { $bb sed -n "s/.*\\b$1=\\([^ ]*\\).*/\\1/p" /proc/cmdline; }
 $bb mount -t proc proc /proc
 $bb mount -t sysfs sys /sys
 $bb mount -t devtmpfs dev /dev
-for module in /m/*.ko; do $bb insmod "$module"; done # one that is there twice is refused, which is fine
+for module in /m/*.ko; do $bb insmod "$module"; done
 $bb mount -t virtiofs -o ro root /mnt || die 'no virtiofs'
 $bb mount -t tmpfs -o mode=755 tmpfs /rw
 $bb mkdir /rw/root /rw/root.work /rw/project /rw/project.work

@@ -22,8 +22,9 @@ sh "$here/setup" "$kernel" >&2
 image=${XDG_CACHE_HOME:-$HOME/.cache}/spawn-contained-vm/$kernel
 
 stage=$(mktemp -d /var/tmp/contained-vm.XXXXXX)
-virtiofsd=
-trap '[ -z "$virtiofsd" ] || kill "$virtiofsd" 2>/dev/null || true; rm -rf "$stage"' EXIT
+vm='' virtiofsd=''
+# shellcheck disable=SC2086 # either may be missing
+trap 'kill $vm $virtiofsd 2>/dev/null || true; rm -rf "$stage"' EXIT
 trap 'exit 130' INT TERM
 chmod 755 "$stage"
 mkdir -p "$stage/tree/.vm" "$stage/tree/test"
@@ -53,9 +54,14 @@ timeout "${VM_TIME:-1800}" qemu-system-x86_64 -accel tcg,thread=multi -cpu max -
   -chardev "socket,id=fs,path=$stage/socket" -device vhost-user-fs-pci,chardev=fs,tag=root \
   -nodefaults -display none -no-reboot -serial "file:$stage/console" -serial stdio -serial "file:$stage/status" \
   -kernel "$image/vmlinuz" -initrd "$image/initrd" \
-  -append "console=ttyS0 quiet panic=-1 no_timer_check $cgroups vm.stage=$stage/tree vm.checkout=$checkout vm.kernel=$image" </dev/null ||
-  echo "# the VM was ended after ${VM_TIME:-1800} s" >&2
+  -append "console=ttyS0 quiet panic=-1 no_timer_check $cgroups vm.stage=$stage/tree vm.checkout=$checkout vm.kernel=$image" </dev/null &
+vm=$!
+ended=0
+wait "$vm" || ended=$?
+vm=''
+[ "$ended" != 124 ] || echo "# the VM was stopped after ${VM_TIME:-1800} s" >&2
 
+# Nothing there: it panicked, hung or never came that far.
 status=$(cat "$stage/status")
-[ "${status:-1}" = 0 ] || tail -n 30 "$stage/console" | sed 's/\r//; s/^/# console: /' >&2
+[ -n "$status" ] || tail -n 30 "$stage/console" | sed 's/\r//; s/^/# console: /' >&2
 exit "${status:-1}"

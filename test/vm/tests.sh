@@ -6,6 +6,7 @@ cd /project || exit
 
 n=0 failed=0 result=$(mktemp)
 echo 'TAP version 14'
+echo "# Linux $(uname -r), $(id -un), $(awk '$3 ~ /^cgroup/ { printf " %s", $2 }' /proc/self/mounts)"
 while read -r file; do
   n=$((n + 1))
   echo "# Subtest: $file"
