@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path';
 import { once } from 'node:events';
 import { ContainedError, OptionError, run, spawnContained } from 'spawn-contained';
 import type { CgroupOptions, Contained } from 'spawn-contained';
-import { mark, needsRoot, needsUser, processesWith, tidy, until } from './env.js';
+import { mark, needsLimits, needsNoLimits, needsRoot, processesWith, tidy, until } from './env.js';
 
 /** A shell that has started, and waits for a line. */
 async function shell(cgroup: CgroupOptions, script = 'read x'): Promise<Contained> {
@@ -36,7 +36,7 @@ tidy('the limits stand in the files of its groups, and it is in them', async t =
   child.stdin!.end('x\n');
   t.match(await child.exited, { reason: 'exit', code: 0 });
   for (const directory of directories) t.equal(existsSync(directory), false, `${directory} is gone`);
-}, { skip: needsRoot });
+}, { skip: needsLimits });
 
 tidy('beyond pids.max a fork fails, and the container goes on', async t => {
   const script = 'i=0; while [ $i -lt 20 ]; do sleep 1000 & i=$((i+1)); done; echo all';
@@ -45,14 +45,14 @@ tidy('beyond pids.max a fork fails, and the container goes on', async t => {
   t.match(stderr, /fork/i);
   t.equal(code, 0);
   t.ok(usage.pidsPeak === undefined || usage.pidsPeak <= 8 && usage.pidsPeak >= 7, `${usage.pidsPeak}`);
-}, { skip: needsRoot });
+}, { skip: needsLimits });
 
 tidy('beyond memory.max the kernel kills, and the reason is oom', async t => {
   const outcome = await run({ command: ['sh', '-c', 'head -c 100M /dev/zero | tail -c 90M | wc -c; exit 1'], cgroup: { memory: { max: '20M' } }, reject: false });
   t.equal(outcome.reason, 'oom');
   t.ok(outcome.usage.oomKills! >= 1);
   t.ok(outcome.usage.memoryPeak! > 15 * 2 ** 20 && outcome.usage.memoryPeak! <= 20 * 2 ** 20, `${outcome.usage.memoryPeak}`);
-}, { skip: needsRoot });
+}, { skip: needsLimits });
 
 tidy('the reason is oom only then', async t => {
   const cgroup = { memory: { max: '50M' } };
@@ -62,12 +62,12 @@ tidy('the reason is oom only then', async t => {
   t.match(await killed.exited, { reason: 'signal', signal: 'SIGKILL', usage: { oomKills: 0 } });
   const timed = await run({ command: ['sleep', mark()], timeout: 100, killSignal: 'SIGKILL', cgroup, reject: false });
   t.equal(timed.reason, 'timeout');
-}, { skip: needsRoot });
+}, { skip: needsLimits });
 
 tidy('a page cache that is as large as the limit is no reason to kill', async t => {
   const { reason } = await run({ command: ['sh', '-c', 'head -c 60M /dev/zero > /tmp/x; rm /tmp/x'], cgroup: { memory: { max: '100M' } } });
   t.equal(reason, 'exit');
-}, { skip: needsRoot });
+}, { skip: needsLimits });
 
 /** cpu.stat is there on v2 without the controller too, but without this line. */
 const throttled = (child: Contained): number => Math.max(...Object.values(child.cgroup).map(directory => join(directory, 'cpu.stat')).filter(existsSync)
@@ -79,7 +79,7 @@ tidy('beyond cpu.max it is throttled', async t => {
   await child.killAll();
   const { usage } = await child.exited;
   t.ok(usage.userMs + usage.systemMs < usage.wallMs * 0.5, `${usage.userMs + usage.systemMs} of ${usage.wallMs} ms`);
-}, { skip: needsRoot });
+}, { skip: needsLimits });
 
 tidy('what it used is told, and what is not known is undefined and never 0', async t => {
   const burn = ['sh', '-c', 'i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done'] as const;
@@ -92,7 +92,7 @@ tidy('what it used is told, and what is not known is undefined and never 0', asy
   t.ok(bare.userMs > 0);
   t.ok(bare.memoryPeak! > 0, 'the largest resident set of one process');
   t.same([bare.pidsPeak, bare.oomKills], [undefined, undefined]);
-}, { skip: needsRoot });
+}, { skip: needsLimits });
 
 tidy('the use of all processes is told, not only that of the first', async t => {
   const busy = 'i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done';
@@ -100,7 +100,7 @@ tidy('the use of all processes is told, not only that of the first', async t => 
   t.ok(usage.wallMs > 0);
   const whole = await run({ command: ['sh', '-c', `sh -c '${busy}' & wait`], cgroup: {} });
   t.ok(whole.usage.userMs + whole.usage.systemMs > 50, JSON.stringify(whole.usage));
-}, { skip: needsRoot });
+}, { skip: needsLimits });
 
 tidy('without a cgroup there are no paths', async t => {
   const child = spawnContained('true');
@@ -114,7 +114,7 @@ tidy('a group of a given name has it, and is gone after', async t => {
   for (const directory of Object.values(child.cgroup)) t.ok(directory.endsWith(`/${name}`) && existsSync(directory), directory);
   await child.killAll();
   for (const directory of Object.values(child.cgroup)) t.notOk(existsSync(directory), directory);
-}, { skip: needsRoot });
+}, { skip: needsLimits });
 
 tidy('a name that is in use fails the start; the other and its group are untouched', async t => {
   const name = `contained-test.${process.pid}.used`;
@@ -128,7 +128,7 @@ tidy('a name that is in use fails the start; the other and its group are untouch
   for (const directory of Object.values(first.cgroup)) t.ok(readFileSync(join(directory, 'cgroup.procs'), 'utf8').includes(String(first.pid)), directory);
   first.stdin!.end('x\n');
   t.match(await first.exited, { reason: 'exit', code: 3 });
-}, { skip: needsRoot });
+}, { skip: needsLimits });
 
 tidy('a group that somebody else has made on one hierarchy only stays, and ours on the others go', async t => {
   const name = `contained-test.${process.pid}.theirs`;
@@ -183,7 +183,7 @@ tidy('a container that forks for ever is gone after killAll, and its groups with
   t.ok(await until(() => processesWith(word).length > 5));
   await child.killAll();
   t.same(processesWith(word), []);
-}, { skip: needsRoot });
+}, { skip: needsLimits });
 
 tidy('without root, and without delegation, a limit is refused with cause and remedy', async t => {
   for (const cgroup of [{ memory: { max: '64M' } }, { pids: { max: 5 } }, { cpu: { max: 1 } }]) {
@@ -191,4 +191,4 @@ tidy('without root, and without delegation, a limit is refused with cause and re
     t.ok(error instanceof ContainedError);
     t.match(error, { code: 'ENOTSUP', step: /cgroup/, hint: /root.*delegated/ });
   }
-}, { skip: needsUser });
+}, { skip: needsNoLimits });

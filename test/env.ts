@@ -7,6 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { run } from 'spawn-contained';
+import { cgroupHost, unifiedParent } from '../dist/lib/host/cgroups.js';
 import { native } from '../dist/lib/native.js';
 
 export const root = process.getuid!() === 0;
@@ -14,6 +15,14 @@ export const root = process.getuid!() === 0;
 /** For tests that only root, or only others, can be given: `t.skip` takes it. Everything else must run. */
 export const needsRoot = root ? false : 'for root only; the pass as root runs it';
 export const needsUser = root ? 'without root only; the pass as an unprivileged user runs it' : false;
+
+/** Whether limits can be had: as root, or in a group that is delegated to this user. */
+const limitable = root || unifiedParent(['memory', 'cpu', 'pids']) !== undefined;
+export const needsLimits = limitable ? false : 'for root only, or with a delegated group; the pass as root runs it';
+export const needsNoLimits = limitable ? 'without root only, and without delegation; the pass as an unprivileged user runs it' : false;
+
+/** Mount points of cgroup hierarchies: v2, and v1 by controller. */
+export const hierarchies = cgroupHost();
 
 /** A directory of this test that is gone after it. */
 export function scratch(t: { teardown(f: () => void): void }): string {

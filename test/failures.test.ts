@@ -3,7 +3,7 @@ import { chmodSync, closeSync, existsSync, mkdirSync, openSync, readFileSync, rm
 import { join } from 'node:path';
 import { ContainedError, run, spawnContained } from 'spawn-contained';
 import type { RunOptions } from 'spawn-contained';
-import { busyboxRoot, needsRoot, needsUser, runFixture, scratch, tidy, until } from './env.js';
+import { busyboxRoot, hierarchies, needsRoot, needsUser, runFixture, scratch, tidy, until } from './env.js';
 
 type Wanted = { code: string | RegExp; syscall?: string; step?: RegExp | string; hint?: RegExp; path?: string | RegExp };
 
@@ -131,7 +131,10 @@ tidy('more processes than RLIMIT_NPROC allows', async t => {
 }, { skip: needsUser });
 
 tidy('more processes than the pids.max of an outer cgroup allows', async t => {
-  const group = `/sys/fs/cgroup/pids/contained-test.${process.pid}`;
+  const { v1, unified } = hierarchies;
+  const mount = v1.get('pids')?.mount ?? unified!.mount;
+  if (!v1.has('pids')) writeFileSync(`${mount}/cgroup.subtree_control`, '+pids');
+  const group = `${mount}/contained-test.${process.pid}`;
   mkdirSync(group);
   t.teardown(() => existsSync(group) && rmdirSync(group));
   // Enough for Node and its launcher and no more: what Node has is told by the kernel.
