@@ -50,6 +50,8 @@ interface Native {
   ref(): void;
   unref(): void;
   launcherPid(): number;
+  /** It is started by the first request otherwise. `launcherPid` is 0 until it is there. */
+  startLauncher(): void;
   /** Whether systemd has marked a cgroup directory as given away: https://systemd.io/CGROUP_DELEGATION. */
   delegated(directory: string): boolean;
   apply(section: ArrayBuffer, fds: readonly number[]): number;

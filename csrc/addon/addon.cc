@@ -167,6 +167,9 @@ Napi::Value apply_ops(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), error);
 }
 
+void start_launcher_now(const Napi::CallbackInfo&) { connect(); }
+
+// delegated(directory): whether systemd has marked it as given away.
 Napi::Value delegated(const Napi::CallbackInfo& info) {
   const std::string path = info[0].As<Napi::String>().Utf8Value();
   char mark = 0;
@@ -196,6 +199,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports["unref"] = Napi::Function::New(env, unref);
   exports["launcherPid"] = Napi::Function::New(env, launcher_pid_value);
   exports["apply"] = Napi::Function::New(env, apply_ops);
+  exports["startLauncher"] = Napi::Function::New(env, start_launcher_now);
   exports["delegated"] = Napi::Function::New(env, delegated);
   exports["opcodes"] = Napi::Function::New(env, opcodes);
   export_watches(env, exports);

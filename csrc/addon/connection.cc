@@ -332,6 +332,11 @@ void forget(Listener* listener) {
   }
 }
 
+void connect() {
+  const std::lock_guard<std::mutex> lock(mutex);
+  ensure_running();
+}
+
 int launcher_pid() {
   const std::lock_guard<std::mutex> lock(mutex);
   return launcher.pid;

@@ -29,11 +29,13 @@ class Listener {
   ~Listener() = default;
 };
 
-// All three may be called on any thread and never block.
+// All may be called on any thread and never block.
 void spawn(Listener* listener, const uint8_t* request, size_t size, std::vector<Attached> fds);
 void signal(uint32_t id, int number);
 // The listener is going away: its containers are killed and nobody is told.
 void forget(Listener* listener);
+// Starts the launcher, if there is none yet.
+void connect();
 // The launcher's pid, 0 while there is none. For tests and for `probe`.
 int launcher_pid();
 
