@@ -20,7 +20,7 @@ export interface Usage {
   memoryPeak: number | undefined;
   /** Most processes and threads at once. */
   pidsPeak: number | undefined;
-  /** Processes that the kernel killed because of the memory limit. */
+  /** How often the kernel killed because of the memory limit; where a whole group dies (v2), its first victim may count twice. */
   oomKills: number | undefined;
 }
 
