@@ -8,6 +8,9 @@ import { hierarchies, runFixture, tidy, until } from './env.js';
 const booted = existsSync('/run/systemd/system') && hierarchies.unified?.controllers.includes('memory');
 const bus = process.getuid!() === 0 ? '--system' : '--user';
 
+// The scope, and who holds it, stay as long as this process.
+if (booted) await (await createCgroup()).remove();
+
 tidy("manager: 'systemd' with a parent is a contradiction", async t => {
   await t.rejects(createCgroup({ manager: 'systemd', parent: '/' }), { name: 'OptionError', path: 'cgroup.manager' });
   await t.rejects(createCgroup({ manager: 'docker' as 'systemd' }), OptionError);
@@ -24,8 +27,6 @@ async function elsewhere(): Promise<void> {
 }
 
 async function onSystemd(): Promise<void> {
-  // The scope, and who holds it, stay as long as this process.
-  await (await createCgroup()).remove();
   await tidy('a group stands in a scope of its own, which systemd knows and has given away', async t => {
     const group = await createCgroup({ memory: { max: '64M' }, cpu: { weight: 50 }, pids: { max: 20 } });
     const scope = dirname(group.paths['unified']!);
