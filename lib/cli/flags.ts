@@ -1,40 +1,23 @@
-// The one table of flags: what each is called, what its help says, and which options it stands for. Parsing and help both
-// read it. Values are only brought into shape here; whether they are right is for the library to say.
+// The table of the flags of `run` and `explain`: parsing and help both read it. Values are only brought into shape here;
+// whether they are right is for the library to say.
+import type { CgroupOptions } from '../../types/cgroup.js';
 import type { Mount, NamespaceSource, Rlimit, SpawnOptions } from '../../types/options.js';
+import type { Flag, Used } from './flag.js';
+import { LIMIT_FLAGS, LIMITS_REFUSED } from './limits.js';
 import { readMount, readTmpfs, readVolume } from './mounts.js';
-import { affinity, duration, idRange, integer, number, octal, pair, signalName } from './values.js';
+import type { Grammar } from './parse.js';
+import { affinity, duration, idRange, integer, octal, pair, signalName, UsageError } from './values.js';
 
 /** What flags make: the options of `spawnContained`, and what only the command line knows. */
 export interface Given extends SpawnOptions {
   /** Print the outcome to stderr. */
   stats?: boolean;
+  cgroup?: CgroupOptions;
+  /** Name of a group that is there. */
+  joined?: string;
+  /** See `withSwap`. */
+  memorySwap?: string;
 }
-
-export const SECTIONS = ['Isolation', 'File system', 'Names and environment', 'Identity and privileges', 'Limits', 'Life', 'Reports'] as const;
-
-interface Common {
-  name: string;
-  short?: string;
-  section: typeof SECTIONS[number];
-  help: string;
-  /** Which option an OptionError names when the value is wrong. */
-  option: string;
-}
-
-export interface ValueFlag extends Common {
-  /** What stands for the value in the help. */
-  argument: string;
-  /** Whether every one that is given counts, or only the last. */
-  repeatable?: true;
-  read(text: string): Given;
-}
-
-export interface Switch extends Common {
-  argument?: undefined;
-  read(on: boolean): Given;
-}
-
-export type Flag = ValueFlag | Switch;
 
 function namespaces(text: string): Given {
   const parts = text.split(',').filter(part => part !== '');
@@ -66,7 +49,7 @@ function ulimit(text: string): Given {
 
 const mount = (value: Mount): Given => ({ mounts: [value] });
 
-export const FLAGS: readonly Flag[] = [
+const FLAGS: readonly Flag<Given>[] = [
   { name: 'ns', argument: 'LIST', section: 'Isolation', option: 'ns', help: 'new namespaces of mnt,pid,net,ipc,uts,user,cgroup,time; KIND=PATH or KIND=PID enters one (default: all but time, and user only without root)', read: namespaces },
   { name: 'network', argument: 'MODE', section: 'Isolation', option: 'network', help: 'none: only the loopback device; host: that of the caller (default: none)', read: text => ({ network: text as 'none' }) },
 
@@ -96,9 +79,8 @@ export const FLAGS: readonly Flag[] = [
   { name: 'allow-new-privileges', section: 'Identity and privileges', option: 'noNewPrivileges', help: 'let setuid files and file capabilities work', read: on => ({ noNewPrivileges: !on }) },
   { name: 'no-new-privileges', section: 'Identity and privileges', option: 'noNewPrivileges', help: 'the opposite, which is the default', read: on => ({ noNewPrivileges: on }) },
 
-  { name: 'memory', short: 'm', argument: 'SIZE', section: 'Limits', option: 'cgroup.memory', help: 'most memory, as 256M; above it the kernel kills', read: text => ({ cgroup: { memory: { max: text } } }) },
-  { name: 'cpus', argument: 'NUMBER', section: 'Limits', option: 'cgroup.cpu', help: 'most processor time, in processors, as 0.5', read: text => ({ cgroup: { cpu: { max: number(text) } } }) },
-  { name: 'pids-limit', argument: 'NUMBER', section: 'Limits', option: 'cgroup.pids', help: 'most processes and threads', read: text => ({ cgroup: { pids: { max: integer(text) } } }) },
+  ...LIMIT_FLAGS,
+  { name: 'cgroup', argument: 'NAME', section: 'Limits', option: 'joined', help: 'instead of limits: a group of `contained cgroup create`, which stays', read: text => ({ joined: text }) },
   { name: 'cgroup-name', argument: 'NAME', section: 'Limits', option: 'cgroup.name', help: 'name of its cgroup (default: one that sweep knows)', read: text => ({ cgroup: { name: text } }) },
   { name: 'cgroup-parent', argument: 'PATH', section: 'Limits', option: 'cgroup.parent', help: 'group to make it in (default: found on the host)', read: text => ({ cgroup: { parent: text } }) },
   { name: 'ulimit', argument: 'NAME=SOFT[:HARD]', repeatable: true, section: 'Limits', option: 'rlimits', help: 'a resource limit, as nofile=1024, in the units of getrlimit(2)', read: ulimit },
@@ -116,7 +98,8 @@ export const FLAGS: readonly Flag[] = [
 ];
 
 /** What people who know docker try, and what to tell them. */
-export const NOT_NEEDED: Readonly<Record<string, string>> = {
+const NOT_NEEDED: Readonly<Record<string, string>> = {
+  ...LIMITS_REFUSED,
   rm: 'nothing is ever left to remove',
   i: 'standard input is always handed on',
   interactive: 'standard input is always handed on',
@@ -131,3 +114,13 @@ export const NOT_NEEDED: Readonly<Record<string, string>> = {
   privileged: 'name what it needs with --cap-add, --user 0 and --allow-new-privileges',
   'cap-drop': 'no capability is kept unless --cap-add names it',
 };
+
+export const RUN_GRAMMAR: Grammar<Given> = { name: 'run', flags: FLAGS, refused: NOT_NEEDED, command: true };
+
+export function checkTogether(used: readonly Used[]): void {
+  const has = (name: string): boolean => used.some(({ word }) => word === `--${name}`);
+  if (has('rootfs') && has('overlay')) throw new UsageError('--rootfs and --overlay: one of them, not both');
+  for (const name of ['upper', 'work']) {
+    if (has(name) && !has('overlay')) throw new UsageError(`--${name}: needs --overlay`);
+  }
+}

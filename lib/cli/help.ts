@@ -1,36 +1,6 @@
 // Help texts. What concerns flags comes from their table.
-import { FLAGS, SECTIONS, type Flag } from './flags.js';
-
-const WIDTH = 100;
-const COLUMN = 32;
-
-/** Breaks words into lines that leave room for the column of names. */
-function wrap(text: string, width: number): string[] {
-  const lines = [''];
-  for (const word of text.split(' ')) {
-    const last = lines.length - 1;
-    if (lines[last] === '') lines[last] = word;
-    else if (lines[last]!.length + 1 + word.length <= width) lines[last] += ` ${word}`;
-    else lines.push(word);
-  }
-  return lines;
-}
-
-function row(left: string, text: string): string {
-  const lines = wrap(text, WIDTH - COLUMN);
-  const first = left.length > COLUMN - 2 ? `${left}\n${' '.repeat(COLUMN)}` : left.padEnd(COLUMN);
-  return first + lines.join(`\n${' '.repeat(COLUMN)}`);
-}
-
-const flagRow = ({ name, short, argument, help }: Flag): string =>
-  row(`  ${short === undefined ? '   ' : `-${short},`} --${name}${argument === undefined ? '' : ` ${argument}`}`, help);
-
-/** `repeatable` in words, once: it would else stand on a third of the lines. */
-const repeatable = (): string =>
-  FLAGS.flatMap(flag => flag.argument !== undefined && flag.repeatable ? [`--${flag.name}`] : []).join(', ');
-
-const flagHelp = (): string => SECTIONS.map(section =>
-  `${section}:\n${FLAGS.filter(flag => flag.section === section).map(flagRow).join('\n')}`).join('\n\n');
+import { flagHelp } from './columns.js';
+import { RUN_GRAMMAR } from './flags.js';
 
 const EXIT_CODES = `Exit code: that of the command; 128+n when signal n ended it (137: SIGKILL, as after too much memory);
 125 error of contained itself, 126 the command cannot be executed, 127 it was not found;
@@ -47,9 +17,7 @@ Examples:
   contained run -m 256M --cpus 0.5 --pids-limit 50 --timeout 10s -v "$PWD":/job:ro -w /job -- node script.js
   contained run --rootfs ./alpine --hostname box -- /bin/sh
 
-${flagHelp()}
-
-${wrap(`May be repeated: ${repeatable()}.`, WIDTH).join('\n')}
+${flagHelp(RUN_GRAMMAR.flags)}
 
 ${EXIT_CODES}
 `;
@@ -81,6 +49,7 @@ Runs commands in Linux containers: no daemon, no images needed, and nothing left
 Commands:
   run        run a command in a container
   explain    show what run would do, without doing it
+  cgroup     make, limit, watch and remove cgroups
   probe      what this host can do
   sweep      remove what killed processes left behind
   help       help on one of these, as \`contained help run\`
@@ -92,10 +61,11 @@ Flags:
 Try: contained run -- sh -c 'id; ps; mount'
 `;
 
-export const COMMANDS = ['run', 'explain', 'probe', 'sweep', 'help'] as const;
+export const COMMANDS = ['run', 'explain', 'cgroup', 'probe', 'sweep', 'help'] as const;
 export type CommandName = typeof COMMANDS[number];
 
-export function helpOn(command: CommandName): string {
+/** That of `cgroup` is with its commands. */
+export function helpOn(command: Exclude<CommandName, 'cgroup'>): string {
   switch (command) {
     case 'run': return RUN();
     case 'explain': return EXPLAIN;

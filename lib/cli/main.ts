@@ -3,20 +3,17 @@ import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { ContainedError, explain, OptionError, probe, sweep } from '../index.js';
 import { didYouMean } from '../options/check.js';
+import { cgroupCommand, cgroupHelp } from './cgroup.js';
+import { checkTogether, RUN_GRAMMAR } from './flags.js';
+import { open } from './groups.js';
 import { COMMANDS, helpOn, type CommandName } from './help.js';
+import { withSwap } from './limits.js';
 import { note } from './note.js';
+import { print } from './output.js';
 import { flagError, parse } from './parse.js';
 import { errorCode, OWN_ERROR, runCommand } from './run.js';
 import { UsageError } from './values.js';
 import { probeTable, sweepJson, sweepList } from './words.js';
-
-function print(text: string): void {
-  process.stdout.on('error', error => {
-    // `contained help | head` is no error.
-    if ((error as NodeJS.ErrnoException).code !== 'EPIPE') throw error;
-  });
-  process.stdout.write(text.endsWith('\n') ? text : `${text}\n`);
-}
 
 function version(): string {
   const text = readFileSync(new URL('../../../package.json', import.meta.url), 'utf8');
@@ -25,16 +22,19 @@ function version(): string {
 
 /** `run` and `explain` take the same words. */
 async function withFlags(name: 'run' | 'explain', args: readonly string[]): Promise<number> {
-  const { given, command, help, used } = parse(args);
+  const { given, words, help, used } = parse(args, RUN_GRAMMAR);
   if (help) {
     print(helpOn(name));
     return 0;
   }
-  if (command.length === 0) throw new UsageError(`no command given, as in \`contained ${name} -- sh\``);
+  checkTogether(used);
+  if (words.length === 0) throw new UsageError(`no command given, as in \`contained ${name} -- sh\``);
   try {
-    if (name === 'run') return await runCommand(given, command);
-    const { stats: _, ...options } = given;
-    print(String(explain(command[0]!, command.slice(1), { ...options, stdio: 'inherit' })));
+    const { stats, joined, ...limited } = withSwap(given);
+    if (joined !== undefined && limited.cgroup) throw new UsageError('--cgroup: a group that is there has its limits, see `contained cgroup set`');
+    const options = joined === undefined ? limited : { ...limited, cgroup: await open(joined) };
+    if (name === 'run') return await runCommand(options, words, stats);
+    print(String(explain(words[0]!, words.slice(1), { ...options, stdio: 'inherit' })));
     return 0;
   } catch (error) {
     throw error instanceof OptionError ? flagError(error, used) : error;
@@ -88,9 +88,13 @@ async function main([word, ...args]: readonly string[]): Promise<number> {
       return withFlags(name, args);
     case 'probe': case 'sweep':
       return withJson(name, args);
-    case 'help':
-      print(helpOn(args[0] === undefined ? 'help' : commandNamed(args[0])));
+    case 'cgroup':
+      return cgroupCommand(args);
+    case 'help': {
+      const about = args[0] === undefined ? 'help' : commandNamed(args[0]);
+      print(about === 'cgroup' ? cgroupHelp(args[1]) : helpOn(about));
       return 0;
+    }
   }
 }
 

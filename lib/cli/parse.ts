@@ -2,32 +2,41 @@
 import { parseArgs } from 'node:util';
 import { OptionError } from '../errors.js';
 import { didYouMean } from '../options/check.js';
-import { FLAGS, NOT_NEEDED, type Flag, type Given } from './flags.js';
+import type { Flag, Used } from './flag.js';
 import { UsageError } from './values.js';
 
-export interface Parsed {
+/** What a command takes. */
+export interface Grammar<Given> {
+  /** As in `contained help NAME`. */
+  name: string;
+  flags: readonly Flag<Given>[];
+  /** Flags that people try, and what to tell them. */
+  refused?: Readonly<Record<string, string>>;
+  /** Whether the first word that is no flag ends the flags, since it is a command that has its own. */
+  command?: true;
+}
+
+export interface Parsed<Given> {
   given: Given;
-  command: readonly string[];
+  /** The words that are no flags. */
+  words: readonly string[];
   help: boolean;
-  /** Names of the flags that were there, for errors. */
-  used: readonly string[];
+  /** Flags that were there, for errors. */
+  used: readonly Used[];
 }
 
 const HELP = { type: 'boolean', short: 'h' } as const;
 
-const config = Object.fromEntries<{ type: 'string' | 'boolean'; short?: string }>([
-  ...FLAGS.map(({ name, short, argument }) => [name, { type: argument === undefined ? 'boolean' : 'string', ...short === undefined ? {} : { short } }] as const),
+const config = (flags: readonly Flag<unknown>[]): Record<string, { type: 'string' | 'boolean'; short?: string }> => Object.fromEntries([
+  ...flags.map(({ name, short, argument }) => [name, { type: argument === undefined ? 'boolean' : 'string', ...short === undefined ? {} : { short } }] as const),
   ['help', HELP],
 ]);
 
-const byName = new Map(FLAGS.map(flag => [flag.name, flag]));
-
-function refuse(rawName: string): never {
-  const name = rawName.replace(/^-+/, '');
-  const why = NOT_NEEDED[name];
+function refuse({ name: command, flags, refused = {} }: Grammar<unknown>, rawName: string): never {
+  const why = refused[rawName.replace(/^-+/, '')];
   if (why !== undefined) throw new UsageError(`no flag ${rawName}: ${why}`);
-  const near = rawName.startsWith('--') ? didYouMean(rawName, FLAGS.map(flag => `--${flag.name}`)) : '';
-  throw new UsageError(`no flag ${rawName}${near || '; see `contained help run`'}`);
+  const near = rawName.startsWith('--') ? didYouMean(rawName, flags.map(flag => `--${flag.name}`)) : '';
+  throw new UsageError(`no flag ${rawName}${near || `; see \`contained help ${command}\``}`);
 }
 
 /** Objects are merged and arrays joined, so that a flag can stand for a part of an option and be repeated. */
@@ -44,7 +53,7 @@ const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
 /** What the flag stands for, its own error naming it. */
-function read(flag: Flag, text: string | undefined, rawName: string): Given {
+function read<Given>(flag: Flag<Given>, text: string | undefined, rawName: string): Given {
   try {
     if (flag.argument !== undefined) {
       if (text === undefined || text === '--') throw new UsageError(`needs a value, ${flag.argument}`);
@@ -58,49 +67,49 @@ function read(flag: Flag, text: string | undefined, rawName: string): Given {
   }
 }
 
-function checkTogether(used: readonly string[]): void {
-  const has = (name: string): boolean => used.includes(name);
-  if (has('rootfs') && has('overlay')) throw new UsageError('--rootfs and --overlay: one of them, not both');
-  for (const name of ['upper', 'work']) {
-    if (has(name) && !has('overlay')) throw new UsageError(`--${name}: needs --overlay`);
-  }
-}
-
-/** Flags up to `--` or the first word that is none; what follows is the command, as for docker run. */
-export function parse(args: readonly string[]): Parsed {
+/** Flags and words, up to `--`, behind which all are words. */
+export function parse<Given extends object>(args: readonly string[], grammar: Grammar<Given>): Parsed<Given> {
+  const { flags } = grammar;
   // Not strict, because the errors of parseArgs do not say what was meant.
-  const { tokens } = parseArgs({ args: [...args], options: config, strict: false, allowPositionals: true, tokens: true });
-  const values = new Map<Flag, Given[]>();
-  let command: readonly string[] = [];
+  const { tokens } = parseArgs({ args: [...args], options: config(flags), strict: false, allowPositionals: true, tokens: true });
+  const values = new Map<Flag<Given>, Given[]>();
+  const used: Used[] = [];
+  const words: string[] = [];
   let help = false;
   for (const token of tokens) {
     if (token.kind !== 'option') {
-      command = args.slice(token.index + (token.kind === 'option-terminator' ? 1 : 0));
-      break;
+      if (token.kind === 'option-terminator' || grammar.command) {
+        words.push(...args.slice(token.index + (token.kind === 'option-terminator' ? 1 : 0)));
+        break;
+      }
+      words.push(token.value);
+      continue;
     }
     const { name, rawName, value } = token;
     if (name === 'help') {
       help = true;
       continue;
     }
-    const flag = byName.get(name) ?? refuse(rawName);
+    const flag = flags.find(candidate => candidate.name === name) ?? refuse(grammar, rawName);
     const given = read(flag, value, rawName);
-    const before = flag.argument !== undefined && flag.repeatable ? values.get(flag) ?? [] : [];
-    values.set(flag, [...before, given]);
+    const repeated = flag.argument !== undefined && flag.repeatable;
+    values.set(flag, [...repeated ? values.get(flag) ?? [] : [], given]);
+    const part = flag.argument === undefined ? undefined : flag.part?.(value!);
+    used.push(part === undefined ? { word: `--${name}`, option: flag.option } : { word: `--${name} ${part}`, option: `${flag.option}.${part}` });
   }
-  const used = [...values.keys()].map(flag => flag.name);
-  checkTogether(used);
   // In the order of the table and not of the line, so that -e stands above --env-inherit wherever it is written.
-  const given = FLAGS.flatMap(flag => values.get(flag) ?? []).reduce<unknown>(merge, {}) as Given;
-  return { given, command, help, used };
+  const given = flags.flatMap(flag => values.get(flag) ?? []).reduce<unknown>(merge, {}) as Given;
+  return { given, words, help, used };
 }
 
 /** The words of an OptionError with the flag in place of the option. */
-export function flagError(error: OptionError, used: readonly string[]): UsageError {
-  const concerns = ({ option }: Flag): boolean => error.path === option || error.path.startsWith(`${option}.`) || error.path.startsWith(`${option}[`);
-  const flags = FLAGS.filter(flag => used.includes(flag.name) && concerns(flag));
-  if (flags.length === 0) return new UsageError(error.message);
-  const name = flags.map(flag => `--${flag.name}`).join(' or ');
+export function flagError(error: OptionError, used: readonly Used[]): UsageError {
+  // A name that is not known is told without where it stands when it stands at the top.
+  const path = /^no such option/.test(error.expected) && !error.path.includes('.') ? `cgroup.${error.path}` : error.path;
+  const concerns = ({ option }: Used): boolean => path === option || path.startsWith(`${option}.`) || path.startsWith(`${option}[`) || option.startsWith(`${path}.`);
+  const names = [...new Set(used.filter(concerns).map(({ word }) => word))];
+  if (names.length === 0) return new UsageError(error.message);
+  const name = names.join(' or ');
   // A word of the value became a key of the options.
   const unknown = /^no such option(.*)$/.exec(error.expected);
   if (unknown) return new UsageError(`${name}: nothing is called ${JSON.stringify(error.path.split('.').at(-1))}${unknown[1]}`);

@@ -1,8 +1,8 @@
 // `contained run`: one container in the foreground.
 import { constants } from 'node:os';
 import type { Contained, Outcome } from '../../types/contained.js';
+import type { SpawnOptions } from '../../types/options.js';
 import { ContainedError, spawnContained } from '../index.js';
-import type { Given } from './flags.js';
 import { note } from './note.js';
 import { notice, statsLine, traceTable } from './words.js';
 
@@ -34,7 +34,7 @@ function forwardSignals(child: Contained): () => void {
 }
 
 /** Runs it to its end; what it returns is the exit code. */
-export async function runCommand({ stats, ...options }: Given, [file = '', ...args]: readonly string[]): Promise<number> {
+export async function runCommand(options: SpawnOptions, [file = '', ...args]: readonly string[], stats = false): Promise<number> {
   const child = spawnContained(file, args, { ...options, stdio: 'inherit' });
   const stop = forwardSignals(child);
   if (options.trace) child.once('spawn', () => note(`steps of the start\n${traceTable(child.trace ?? [])}`));

@@ -3,9 +3,9 @@ import type { Outcome, TraceEntry, Usage } from '../../types/contained.js';
 import type { HostReport } from '../../types/probe.js';
 import type { SweepReport } from '../../types/sweep.js';
 
-const milliseconds = (ms: number): string => `${ms < 10 ? ms.toFixed(2) : ms.toFixed(0)} ms`;
+export const milliseconds = (ms: number): string => `${ms < 10 ? ms.toFixed(2) : ms.toFixed(0)} ms`;
 
-function bytes(count: number): string {
+export function bytes(count: number): string {
   const units = ['B', 'KiB', 'MiB', 'GiB'];
   let unit = 0;
   while (count >= 1024 && unit < units.length - 1) {
