@@ -17,13 +17,12 @@ const ticks = (pid: number): number => {
   return Number(fields[11]) + Number(fields[12]);
 };
 const canFreeze = unified !== undefined || v1.has('freezer');
-const hint = /removed/;
 
 grouping('frozen, all stand still, also below, until they are thawed', async t => {
   const made = await group();
   if (!canFreeze) return void t.match(await errorOf(() => made.freeze()), { code: 'ENOTSUP', hint: /can freeze/ });
-  const inside = await group({ name: 'inside', parent: made });
-  const children = [await member(made, BUSY), await member(inside, BUSY)];
+  const [inside, beside] = [await group({ name: 'inside', parent: made }), await group({ name: 'beside', parent: made })];
+  const children = [await member(beside, BUSY), await member(inside, BUSY)];
   const outside = await member(undefined, BUSY);
   t.ok(await until(() => [...children, outside].every(({ pid }) => ticks(pid) > 2)));
   await made.freeze();
@@ -71,9 +70,9 @@ grouping('to thaw a group does not wait for one above it that stays frozen', asy
 grouping('killed, all are gone, frozen ones and those below too, and nobody else', async t => {
   const word = mark();
   const made = await group();
-  const inside = await group({ name: 'inside', parent: made });
+  const [inside, beside] = [await group({ name: 'inside', parent: made }), await group({ name: 'beside', parent: made })];
   const deep = await group({ name: 'deep', parent: inside });
-  const children = [await member(made, `exec sleep ${word}`), await member(inside, `trap '' TERM INT HUP; sleep ${word}; sleep ${word}`), await member(deep, `exec sleep ${word}`)];
+  const children = [await member(beside, `exec sleep ${word}`), await member(beside, `trap '' TERM INT HUP; sleep ${word}; sleep ${word}`), await member(deep, `exec sleep ${word}`)];
   const other = await member(await group(), `exec sleep ${word}`);
   t.ok(await until(() => processesWith(`sleep\0${word}`).length === 4));
   if (canFreeze) await made.freeze();
@@ -166,7 +165,6 @@ grouping('what is done to all of a group is not done to the root of a hierarchy'
   }
   // Only now: where it were not refused, it would be the end of the machine.
   t.match(await errorOf(() => top.kill()), { name: 'ContainedError', code: 'EPERM' });
-  t.ok((await top.stats()).timeMs > 0, 'to read it is nothing');
   t.ok((await top.processes()).length > 0);
 }, root);
 
@@ -178,6 +176,7 @@ grouping('removed beneath us, every method tells so', async t => {
   await made.stats();
   const fresh = await reopened(made);
   for (const directory of directoriesOf(made)) execFileSync('rmdir', [directory]);
+  const silent: string[] = [];
   for (const handle of [made, fresh]) {
     const methods: Record<string, () => Promise<unknown>> = {
       stats: () => handle.stats(), processes: () => handle.processes(), recursive: () => handle.processes({ recursive: true }), threads: () => handle.threads(),
@@ -195,13 +194,14 @@ grouping('removed beneath us, every method tells so', async t => {
       const error = await errorOf(() => promise);
       t.ok(error instanceof ContainedError, `${name}: ${String(error)}`);
       t.match(error.code, /^(ENOENT|ENODEV)$/, name);
-      t.match(error.hint, hint, `${name} says that it was removed: ${String(error)}`);
+      if (!/removed/.test(error.hint ?? '')) silent.push(`${name}: ${String(error)}`);
     }
     for (const gone of [() => handle.kill(), () => handle.remove(), () => handle.remove({ recursive: true }), () => handle[Symbol.asyncDispose]()]) {
       const error = await errorOf(gone);
       t.ok(error.message === 'there was no error' || error instanceof ContainedError, 'nobody is in it, and it is not there: that is what was asked for');
     }
   }
+  t.same(silent, [], 'all say that somebody has removed it');
 }, root);
 
 grouping('wrong arguments are refused', async t => {
