@@ -56,7 +56,7 @@ export interface CgroupLimits {
     partition?: 'member' | 'root' | 'isolated';
   };
   io?: {
-    /** Share among groups that compete, 1 … 10000; 100 is what a group has by itself. io.weight, io.bfq.weight, blkio.bfq.weight, blkio.weight, whichever there is. */
+    /** Share among groups that compete, 1 … 10000; 100 is what a group has by itself. io.weight, io.bfq.weight, blkio.bfq.weight, whichever there is; BFQ's end at 1000. */
     weight?: number;
     max?: readonly IoLimit[];
     /** Aim for the time of one request, in microseconds; who misses it makes the others wait. v2 only. */

@@ -50,21 +50,27 @@ function textOf(path: string): string {
   }
 }
 
-/** An oom on v1: an eventfd that says when, and a file that says how many were killed. */
+/** Milliseconds. */
+const AFTER_OOM = [1, 10, 100, 1000];
+
+/**
+ * An oom on v1: an eventfd that says when, and a file that says how many were killed. The kernel signals the one before it
+ * kills (mm/memcontrol-v1.c, mem_cgroup_oom_notify), so the other is looked at a little later.
+ */
 function watchOom(directory: string, emit: Emit, end: () => void): Watch {
   const path = join(directory, 'memory.oom_control');
   let ooms = 0, kills = keyed(textOf(path), 'oom_kill');
-  const look = (text: string): void => {
-    const count = keyed(text, 'oom_kill');
+  const look = (): void => {
+    const count = keyed(textOf(path), 'oom_kill');
     if (count !== undefined && count !== kills) emit({ type: 'oomKill', count });
-    kills = count;
+    kills = count ?? kills;
   };
   const watch = watchEventfd(directory, 'memory.oom_control', '', (text, events) => {
     if (text === null) return end();
     emit({ type: 'oom', count: ooms += events });
-    look(text);
+    for (const delay of AFTER_OOM) setTimeout(look, delay);
   });
-  watch.opened.then(() => look(textOf(path)), () => {});
+  watch.opened.then(look, () => {});
   return watch;
 }
 

@@ -1,6 +1,6 @@
 // Kernel documents admin-guide/cgroup-v2 "IO", cgroup-v1/blkio-controller.
 import { existsSync, statSync, type Stats } from 'node:fs';
-import { ContainedError, errnoName, OptionError } from '../../errors.js';
+import { ContainedError, OptionError } from '../../errors.js';
 import { cgroupHost } from '../../host/cgroups.js';
 import * as check from '../check.js';
 import { count, given, part, size, type Limit, type Options, type Write } from './limit.js';
@@ -29,7 +29,7 @@ function block(path: string, value: unknown): string {
     const { code = 'UNKNOWN', errno = 0 } = error as NodeJS.ErrnoException;
     throw noDevice(text, code, errno, 'there is no such device; `lsblk` lists them');
   }
-  if (!found.isBlockDevice()) throw noDevice(text, errnoName(15), -15, 'it is not a block device');
+  if (!found.isBlockDevice()) throw noDevice(text, 'ENOTBLK', -15, 'it is not a block device');
   const { major, minor } = deviceNumbers(found.rdev);
   return `${major}:${minor}`;
 }
@@ -56,17 +56,19 @@ function latency(value: unknown, path: string): Write {
   return { file: 'io.latency', text: `${device} target=${check.integer(`${path}.targetUs`, options['targetUs'], 0, 2 ** 32 - 1)}` };
 }
 
-/** Which of the kernel's weights there is depends on how it was built and on its modules; a root group has the marks of both. */
+/**
+ * Which of the kernel's weights there is depends on how it was built and on its modules. The root group has no weight, but
+ * other files of the same origin.
+ */
 function weightWrites(weight: number): Pick<Limit, 'v1' | 'v2'> {
   const { unified, v1 } = cgroupHost();
   const blkio = v1.get('blkio')?.mount;
   const cost = unified !== undefined && (existsSync(`${unified.mount}/io.cost.qos`) || existsSync(`${unified.mount}${unified.own}/io.weight`));
   // BFQ's goes to 1000: kernel document block/bfq-iosched.
   const bfq = String(Math.min(1000, weight));
-  const v1Files = [{ file: 'blkio.bfq.weight', text: bfq }, { file: 'blkio.weight', text: bfq }];
   return {
     v2: cost ? [{ file: 'io.weight', text: `default ${weight}` }] : [{ file: 'io.bfq.weight', text: bfq }],
-    v1: v1Files.filter(({ file }) => blkio !== undefined && existsSync(`${blkio}/${file}`)).slice(0, 1),
+    v1: blkio !== undefined && existsSync(`${blkio}/blkio.bfq.io_serviced`) ? [{ file: 'blkio.bfq.weight', text: bfq }] : undefined,
   };
 }
 
@@ -77,7 +79,7 @@ export function io(all: Options): Limit[] {
   return [
     ...given(options, path, 'weight', (v, at) => {
       const { v2, v1 } = weightWrites(check.integer(at, v, 1, 10_000));
-      return limit(at, v2!, v1!.length > 0 ? v1 : undefined);
+      return limit(at, v2!, v1);
     }),
     ...given(options, path, 'max', (v, at) => {
       const devices = check.array(at, v, 'a list of devices and their limits').map((entry, i) => most(entry, `${at}[${i}]`));
