@@ -58,7 +58,7 @@ interface Running {
 }
 
 function started(...args: string[]): Running {
-  const child = spawn(program[0], [...program.slice(1), 'cgroup', ...args], { stdio: ['ignore', 'pipe', 'pipe'], env });
+  const child = spawn(program[0], [...program.slice(1), 'cgroup', ...args], { stdio: ['ignore', 'pipe', 'pipe'], env, timeout: 30_000, killSignal: 'SIGKILL' });
   let [stdout, stderr] = ['', ''];
   child.stdout.on('data', data => stdout += data);
   child.stderr.on('data', data => stderr += data);
@@ -280,19 +280,20 @@ onHost('in a terminal the table is drawn over itself, as wide and as high as tha
   const { name: other } = await made(scope);
   const command = [...program, 'cgroup', 'stats', name, other, '--interval', '100'].map(word => `'${word}'`).join(' ');
   // The terminal sends the signal, for the character that is typed.
-  const child = spawn('script', ['-qec', `stty rows 3 cols 60; ${command}`, '/dev/null'], { stdio: ['pipe', 'pipe', 'inherit'], env: { ...process.env, SHELL: '/bin/bash' } });
+  const child = spawn('script', ['-qec', `stty rows 3 cols 60; ${command}`, '/dev/null'], { stdio: ['pipe', 'pipe', 'inherit'], env: { ...process.env, SHELL: '/bin/bash' }, timeout: 30_000, killSignal: 'SIGKILL' });
   let shown = '';
   child.stdout.on('data', data => shown += data);
   t.ok(await until(() => shown.split('\x1b[2A\r\x1b[J').length > 3), JSON.stringify(shown));
+  const closed = once(child, 'close');
   child.stdin.write('\x03');
-  t.same(await once(child, 'close'), [130, null]);
-  const [first, second] = shown.split('\x1b[2A\r\x1b[J');
-  const [head, line, ...rest] = second!.split('\r\n');
+  t.same(await closed, [130, null]);
+  const [first = '', second = ''] = shown.split('\x1b[2A\r\x1b[J');
+  const [head, line, ...rest] = second.split('\r\n');
   t.match(head!, /^NAME +CPU +MEMORY/);
   t.ok(line!.startsWith(name), 'one of two groups, for there are three rows');
   t.same(rest, ['']);
   t.match(line!, /^\S+ +[\d.]+% /);
-  t.match(first!, new RegExp(`${name} +- `), 'before the first interval is over there is no CPU');
+  t.match(first, new RegExp(`${name} +- `), 'before the first interval is over there is no CPU');
   for (const text of [head, line]) t.ok(text!.length <= 60, text!);
 });
 

@@ -107,7 +107,7 @@ t.test('--ns KIND=PID enters the namespace of a process', async t => {
 function limited(t: Test, controller: string, result: Result, check: () => void): void {
   if (abilities.get(`cgroup ${controller}`)) return check();
   t.equal(result.code, 125);
-  t.match(result.stderr, new RegExp(`^contained: find a cgroup for cgroup.${controller}: ENOTSUP \\(.*run as root`));
+  t.match(result.stderr, new RegExp(`^contained: find a cgroup for cgroup\\.${controller}\\.max: ENOTSUP \\(.*run as root`));
 }
 
 t.test('-m ends what takes more memory, and says that this was why', async t => {
