@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, rmdirSy
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { Worker } from 'node:worker_threads';
-import { watchEventfd, watchFile, watchPressure, type Watch, type WatchListener } from '../dist/lib/host/watch.js';
+import { watchEventfd, watchFile, watchPressure, type Watch, type WatchListener } from '../dist/lib/cgroup/watch.js';
 import { fixture, needsRoot, runFixture, scratch, tidy, until } from './env.js';
 
 const mounts = readFileSync('/proc/self/mountinfo', 'utf8').split('\n').map(line => line.split(' '));

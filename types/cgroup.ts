@@ -87,8 +87,8 @@ export interface CgroupOptions extends CgroupLimits {
   /** Name of the group. Default: a name that tells whose it is, so that `sweep()` can remove it after a crash. */
   name?: string;
   /**
-   * The group to make it in, which must exist: a `Cgroup`, or a path below the root of the hierarchies. Default: found on
-   * the host, see the README.
+   * The group to make it in, which must exist: a `Cgroup`, the name that it was made with (`'web'`, or `'web/blue'` for one
+   * in it), or a path below the root of each hierarchy (`'/web'`). Default: found on the host, see the README.
    */
   parent?: string | Cgroup;
   /**
@@ -224,8 +224,8 @@ export interface Cgroup {
   update(limits: CgroupLimits): Promise<void>;
   /** Reads what it uses: off the event loop, from files that are kept open. */
   stats(): Promise<CgroupStats>;
-  /** The same every `interval` milliseconds, with the difference to the one before, until the loop is left or the group is gone. */
-  stats(options: { interval: number }): AsyncIterable<CgroupStatsStep>;
+  /** The same every `interval` milliseconds, with the difference to the one before, until the loop is left, `signal` is aborted or the group is gone. */
+  stats(options: { interval: number; signal?: AbortSignal }): AsyncIterable<CgroupStatsStep>;
   /** What happens from now on; ends with `removed`. Waits in the kernel, never polls. */
   events(options?: { signal?: AbortSignal }): AsyncIterable<CgroupEvent>;
   /** Calls `listener` whenever there is that much pressure, at most once a window. v2 only. Resolves, when the kernel has taken it, to what ends it. */

@@ -30,6 +30,7 @@ int run_newidmap(const char* tool, const char* map, pid_t target);
 int set_affinity(const char* hex);
 
 // cgroups.cc
+int remove_cgroup(const char* path, bool tree);
 int kill_cgroup(const char* path, bool unified);
 
 // devices.cc

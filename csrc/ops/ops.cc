@@ -91,7 +91,7 @@ int apply(const Op& op, State& state) {
     case Code::mkdir:
       return check(mkdirat(fd(0), text(0), static_cast<mode_t>(n[1])));
     case Code::rmdir:
-      return check(unlinkat(AT_FDCWD, text(0), AT_REMOVEDIR));
+      return remove_cgroup(text(0), n[0] != 0);
     case Code::ensure:
       return ensure(fd(0), text(0), static_cast<int>(n[1]), fd(2));
     case Code::symlink:

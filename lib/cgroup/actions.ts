@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ContainedError } from '../errors.js';
 import { isRoot } from '../host/cgroups.js';
-import { watchFile } from '../host/watch.js';
+import { watchFile } from './watch.js';
 import { keyed } from '../host/texts.js';
 import type { Placement } from '../options/settings.js';
 import { CWD, type Op } from '../program/ops.js';
@@ -140,7 +140,7 @@ function busyElseThrow(error: unknown): false {
   throw error;
 }
 
-const removing = (path: string): Op => ({ op: 'rmdir', path, forgive: ENOENT });
+const removing = (path: string): Op => ({ op: 'rmdir', path, tree: 0, forgive: ENOENT });
 
 /** The directories that are in use come first, so that with an error nothing is removed. Mostly none is. */
 export async function remove(where: Placement, recursive: boolean): Promise<void> {

@@ -4,7 +4,7 @@ import { readFile } from 'node:fs/promises';
 import type { Cgroup, CreateCgroupOptions } from '../../types/cgroup.js';
 import { ContainedError, errnoName } from '../errors.js';
 import { controllersOf, groupsOf } from '../host/cgroups.js';
-import { useScope } from '../host/systemd.js';
+import { systemdOwns, useScope } from './systemd.js';
 import * as check from '../options/check.js';
 import { managerOf, resolveExisting, resolveStandingGroup } from '../options/cgroup.js';
 import type { Placement } from '../options/settings.js';
@@ -26,7 +26,7 @@ const existing = ({ unified, v1 }: Placement): Placement => ({
  * cannot do; nothing is left of it then.
  */
 export async function createCgroup(options: CreateCgroupOptions = {}): Promise<Cgroup> {
-  if (managerOf(options) === 'systemd') await useScope();
+  if ((managerOf(options) ?? (systemdOwns() ? 'systemd' : 'cgroupfs')) === 'systemd') await useScope();
   const { setting, where } = resolveStandingGroup(options);
   const { host, made } = makeOps(setting, new Slots(0));
   await perform(host, removeOps(setting, made));

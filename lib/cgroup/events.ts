@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { CgroupEvent } from '../../types/cgroup.js';
-import { watchEventfd, watchFile, type Watch } from '../host/watch.js';
+import { watchEventfd, watchFile, type Watch } from './watch.js';
 import { keyed } from '../host/texts.js';
 import type { Placement } from '../options/settings.js';
 

@@ -7,7 +7,7 @@ import type { Cgroup, CgroupEvent, CgroupLimits, CgroupStats, CgroupStatsStep, M
 import type { Size } from '../../types/options.js';
 import { ContainedError, errnoName, OptionError } from '../errors.js';
 import { controllersOf } from '../host/cgroups.js';
-import { watchPressure } from '../host/watch.js';
+import { watchPressure } from './watch.js';
 import { native } from '../native.js';
 import { placement } from '../options/cgroup.js';
 import * as check from '../options/check.js';
@@ -58,17 +58,17 @@ export class Group implements Cgroup {
   }
 
   stats(): Promise<CgroupStats>;
-  stats(options: { interval: number }): AsyncIterable<CgroupStatsStep>;
-  stats(options?: { interval: number }): Promise<CgroupStats> | AsyncIterable<CgroupStatsStep> {
+  stats(options: { interval: number; signal?: AbortSignal }): AsyncIterable<CgroupStatsStep>;
+  stats(options?: { interval: number; signal?: AbortSignal }): Promise<CgroupStats> | AsyncIterable<CgroupStatsStep> {
     if (options === undefined) return this.#stats.read();
-    check.knownKeys('', check.object('options', options), ['interval']);
-    return this.#steps(check.number('interval', options.interval, 1, 2 ** 31 - 1));
+    check.knownKeys('', check.object('options', options), ['interval', 'signal']);
+    return this.#steps(check.number('interval', options.interval, 1, 2 ** 31 - 1), options.signal);
   }
 
-  async *#steps(interval: number): AsyncGenerator<CgroupStatsStep> {
+  async *#steps(interval: number, signal: AbortSignal | undefined): AsyncGenerator<CgroupStatsStep> {
     let before = await this.#stats.read();
     for (;;) {
-      await sleep(interval);
+      if (!await sleep(interval, true, signal ? { signal } : {}).catch(() => false)) return;
       const now = await this.#stats.read().catch((error: unknown) => {
         if (error instanceof ContainedError && /ENODEV|ENOENT/.test(error.code)) return undefined;
         throw error;

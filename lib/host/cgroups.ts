@@ -1,5 +1,5 @@
 // Where cgroups can be made on this host: pure v2, pure v1 or hybrid, read from the kernel and never assumed.
-import { accessSync, constants, readFileSync } from 'node:fs';
+import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { threadId } from 'node:worker_threads';
 import { hostFacts } from './facts.js';
@@ -29,25 +29,40 @@ function below(root: string, group: string): string {
   return group === root || group.startsWith(`${root}/`) ? group.slice(root.length) || '/' : '/';
 }
 
+interface Mounted {
+  mount: string;
+  root: string;
+  type: string;
+  options: string;
+}
+
+/** The mounts of cgroups, without those that a later mount at or above their place hides: proc_pid_mountinfo(5). */
+function visible(mountinfo: string): Mounted[] {
+  let found: Mounted[] = [];
+  for (const line of mountinfo.split('\n')) {
+    const [left, right] = line.split(' - ');
+    if (right === undefined) continue;
+    const [, , , root, mountPoint] = left!.split(' ');
+    const [type, , options] = right.split(' ');
+    const mount = unescape(mountPoint!);
+    found = found.filter(below => below.mount !== mount && !below.mount.startsWith(mount === '/' ? mount : `${mount}/`));
+    if (type === 'cgroup' || type === 'cgroup2') found.push({ mount, root: unescape(root!), type, options: options! });
+  }
+  return found;
+}
+
 function read(): CgroupHost {
   const groups = ownGroups(readFileSync('/proc/self/cgroup', 'utf8'));
   const v1 = new Map<string, { mount: string; root: string; own: string }>();
   let unified: CgroupHost['unified'];
-  for (const line of readFileSync('/proc/self/mountinfo', 'utf8').split('\n')) {
-    const [left, right] = line.split(' - ');
-    if (right === undefined) continue;
-    const [, , , rootText, mountPoint] = left!.split(' ');
-    const root = unescape(rootText!);
-    const [type, , options] = right.split(' ');
-    const mount = unescape(mountPoint!);
-    if (type === 'cgroup2' && unified === undefined) {
-      const controllers = controllersOf(mount);
-      unified = { mount, root, own: below(root, groups.get('') ?? '/'), controllers };
-    } else if (type === 'cgroup') {
-      for (const controller of options!.split(',')) {
-        const own = groups.get(controller);
-        if (own !== undefined && !v1.has(controller)) v1.set(controller, { mount, root, own: below(root, own) });
-      }
+  for (const { mount, root, type, options } of visible(readFileSync('/proc/self/mountinfo', 'utf8'))) {
+    if (type === 'cgroup2') {
+      unified ??= { mount, root, own: below(root, groups.get('') ?? '/'), controllers: controllersOf(mount) };
+      continue;
+    }
+    for (const controller of options.split(',')) {
+      const own = groups.get(controller);
+      if (own !== undefined && !v1.has(controller)) v1.set(controller, { mount, root, own: below(root, own) });
     }
   }
   return { unified, v1 };
@@ -133,28 +148,31 @@ export function adoptScope(directory: string): void {
 export function unifiedParent(controllers: readonly string[]): UnifiedParent | undefined {
   const { unified } = cgroupHost();
   if (!unified) return undefined;
-  if (scope !== undefined) return usable(scope, false, controllers);
+  if (scope !== undefined) return usable(scope, controllers);
   const key = controllers.join();
   const known = parents.get(key);
   if (known) return known;
   for (let group = unified.own; ; group = dirname(group)) {
-    const found = usable(join(unified.mount, group), group === '/', controllers);
+    const found = usable(join(unified.mount, group), controllers);
     // What must still be enabled is asked again, until somebody has enabled it.
     if (found && found.enable.length === 0) parents.set(key, found);
     if (found || group === '/') return found;
   }
 }
 
-function usable(directory: string, root: boolean, controllers: readonly string[]): UnifiedParent | undefined {
+function usable(directory: string, controllers: readonly string[]): UnifiedParent | undefined {
   if (!writable(directory)) return undefined;
   const missing = notEnabled(directory, controllers);
   if (missing.length === 0) return { directory, enable: [] };
   const available = wordsOf(join(directory, 'cgroup.controllers'));
-  return (root || !occupied(directory)) && missing.every(c => available.includes(c)) ? { directory, enable: [{ directory, controllers: missing }] } : undefined;
+  return !occupied(directory) && missing.every(c => available.includes(c)) ? { directory, enable: [{ directory, controllers: missing }] } : undefined;
 }
 
-/** Whether processes are in it; then its children cannot be given controllers. */
-const occupied = (directory: string): boolean => readText(join(directory, 'cgroup.procs')) !== '';
+/**
+ * Whether processes are in it; then its children cannot be given controllers. The root of the whole hierarchy may have both,
+ * but not that of a cgroup namespace, which looks the same but for files that the other has not.
+ */
+const occupied = (directory: string): boolean => existsSync(join(directory, 'cgroup.events')) && readText(join(directory, 'cgroup.procs')) !== '';
 
 /** Those of the controllers that the children of a v2 group have, or can be given. */
 export const possibleIn = (directory: string, controllers: readonly string[]): string[] => {
@@ -230,7 +248,7 @@ export function readOnlyMount(): string | undefined {
 export function occupiedGroup(): string | undefined {
   const { unified } = cgroupHost();
   const directory = unified && join(unified.mount, unified.own);
-  return directory !== undefined && unified?.own !== '/' && writable(directory) ? directory : undefined;
+  return directory !== undefined && occupied(directory) && writable(directory) ? directory : undefined;
 }
 
 /** Prefix of the groups that this library names itself; what follows tells the owner. */

@@ -5,11 +5,10 @@ import type { CgroupLimits, CgroupOptions, CreateCgroupOptions } from '../../typ
 import { ContainedError, OptionError } from '../errors.js';
 import { anyV1Parent, cgroupHost, controllersOf, enableDown, enabledIn, groupName, isController, possibleIn, standingName, unifiedParent, unifiedPlaces, v1Parent, type UnifiedParent } from '../host/cgroups.js';
 import { hostFacts } from '../host/facts.js';
-import { systemdOwns } from '../host/systemd.js';
 import * as check from './check.js';
 import type { Limit } from './controllers/limit.js';
 import { resolveDevices } from './devices.js';
-import { hierarchyOf, LIMITS, noCgroup, resolveLimits, writesOf } from './controllers/limits.js';
+import { hierarchyOf, LIMITS, noCgroup, notInGroup, resolveLimits, writesOf } from './controllers/limits.js';
 import type { CgroupSetting, CgroupWrite, Identity, IdMap, Placement } from './settings.js';
 
 /** What a `Cgroup` tells the options that name it. */
@@ -48,9 +47,21 @@ type Parent = string | Placement;
 
 function parentOf(value: unknown): Parent {
   if (isPlaced(value)) return value[placement];
+  if (typeof value === 'string' && value !== '' && !value.startsWith('/')) return named(value);
   const path = check.insidePath('cgroup.parent', value);
   if (path.includes('\n')) throw new OptionError('cgroup.parent', value, 'a path without newline');
   return normalize(path);
+}
+
+/** A group that was made without a parent of its own, or one below it, as `web` or `web/blue`. */
+function named(path: string): Placement {
+  const names = path.split('/').map(name => groupPart('cgroup.parent', name));
+  const { unified, v1 } = resolveExisting(names[0]);
+  const below = (directory: string): string => join(directory, ...names.slice(1));
+  return {
+    unified: unified && { directory: below(unified.directory), controllers: controllersOf(below(unified.directory)) },
+    v1: new Map([...v1].map(([controller, directory]) => [controller, below(directory)])),
+  };
 }
 
 function ownerOf(value: unknown): CgroupSetting['owner'] | boolean {
@@ -184,20 +195,20 @@ function hostIds({ user, maps }: Identity): { uid: number; gid: number } {
 const joined = ({ unified, v1 }: Placement): CgroupSetting =>
   ({ made: false, unified: unified?.directory, enable: [], v1: byDirectory(v1), limits: [], devices: undefined, owner: undefined, counters: [] });
 
-/** Who is to make it. What is wrong in the options is told before systemd is asked for anything. */
-export function managerOf(value: CreateCgroupOptions): 'cgroupfs' | 'systemd' {
-  const options = check.object('options', value);
-  check.knownKeys('', options, STANDING_NAMES);
+/** Who is to make it; undefined where that depends on who owns the tree. */
+export function managerOf(value: CreateCgroupOptions): 'cgroupfs' | 'systemd' | undefined {
+  const options = check.object('cgroup', value);
+  check.knownKeys('cgroup', options, STANDING_NAMES);
   const manager = check.optional(options['manager'], v => check.oneOf('cgroup.manager', v, MANAGERS), undefined);
-  if (options['parent'] === undefined) return manager ?? (systemdOwns() ? 'systemd' : 'cgroupfs');
+  if (options['parent'] === undefined) return manager;
   if (manager === 'systemd') throw new OptionError('cgroup.manager', manager, 'no parent beside it: the parent is the scope that systemd makes');
   return 'cgroupfs';
 }
 
 /** A group for `createCgroup`, and where it will be by each controller. */
 export function resolveStandingGroup(value: CreateCgroupOptions): { setting: CgroupSetting; where: Placement } {
-  const options = check.object('options', value);
-  check.knownKeys('', options, STANDING_NAMES);
+  const options = check.object('cgroup', value);
+  check.knownKeys('cgroup', options, STANDING_NAMES);
   const threaded = check.optional(options['threaded'], v => check.boolean('cgroup.threaded', v), false);
   if (options['delegate'] === true) throw new OptionError('cgroup.delegate', true, 'the ids that it is to belong to, { uid, gid }');
   return resolveGroup(options, 'standing', threaded);
@@ -205,12 +216,12 @@ export function resolveStandingGroup(value: CreateCgroupOptions): { setting: Cgr
 
 /** Limits for a group that is there. */
 export function resolveUpdate(value: CgroupLimits, where: Placement): { writes: CgroupWrite[]; devices: CgroupSetting['devices'] } {
-  const options = check.object('limits', value);
-  check.knownKeys('', options, [...LIMITS, 'devices']);
+  const options = check.object('cgroup', value);
+  check.knownKeys('cgroup', options, [...LIMITS, 'devices']);
   const setting = check.optional(options['devices'], v => resolveDevices('cgroup.devices', v), undefined);
-  if (setting && !where.unified && !where.v1.has('devices')) throw noCgroup('cgroup.devices');
+  if (setting && !where.unified && !where.v1.has('devices')) throw notInGroup('cgroup.devices');
   return {
-    writes: writesOf(resolveLimits(options), where),
+    writes: writesOf(resolveLimits(options), where, notInGroup),
     devices: setting && { setting, v1: where.unified ? undefined : where.v1.get('devices') },
   };
 }

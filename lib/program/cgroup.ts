@@ -95,7 +95,7 @@ export function removeGroups(settings: Settings, { setting, made }: Group): Op[]
   return [...kill, ...counters.map(({ path }): Op => ({ op: 'read', path, ...after(directoryOf(path)) })), ...removeOps(setting, made)];
 }
 
-/** The directories that were made, the last first. */
+/** The directories that were made, the last first, with what the container has made in them. */
 export const removeOps = ({ unified, v1 }: CgroupSetting, made: Group['made']): Op[] =>
   [...v1.map(({ directory }) => directory).reverse(), ...unified !== undefined ? [unified] : []]
-    .map((path): Op => ({ op: 'rmdir', path, forgive: ENOENT, after: made.get(path)! }));
+    .map((path): Op => ({ op: 'rmdir', path, tree: 1, forgive: ENOENT, after: made.get(path)! }));

@@ -10,7 +10,7 @@ export const OPS = {
   write: { code: 3, strings: ['path', 'text'], lists: [], numbers: ['at'] },
   writeFd: { code: 4, strings: ['text'], lists: [], numbers: ['fd'] },
   mkdir: { code: 5, strings: ['path'], lists: [], numbers: ['at', 'mode'] },
-  rmdir: { code: 6, strings: ['path'], lists: [], numbers: [] },
+  rmdir: { code: 6, strings: ['path'], lists: [], numbers: ['tree'] },
   ensure: { code: 7, strings: ['path'], lists: [], numbers: ['root', 'kind', 'like'] },
   symlink: { code: 8, strings: ['path', 'target'], lists: [], numbers: ['at'] },
   mknod: { code: 9, strings: ['path'], lists: [], numbers: ['at', 'mode', 'device'] },

@@ -36,6 +36,9 @@ function whyNone(): string {
 
 export const noCgroup = (what: string): ContainedError => refused(`find a cgroup for ${what}`, whyNone());
 
+export const notInGroup = (what: string): ContainedError =>
+  refused(`set ${what}`, 'the group was made without that controller; give createCgroup a limit of it, so that it gets one');
+
 const noController = ({ path, controller }: Limit): ContainedError =>
   refused(`find a cgroup for ${path}`, `this kernel has no controller ${controller}, or it is turned off (cgroup_disable=), or not mounted; see /proc/cgroups`);
 
@@ -59,12 +62,12 @@ export function hierarchyOf(limit: Limit): string {
 }
 
 /** The files of a group that the limits mean. */
-export function writesOf(limits: readonly Limit[], { unified: v2, v1 }: Placement): CgroupWrite[] {
+export function writesOf(limits: readonly Limit[], { unified: v2, v1 }: Placement, missing = noCgroup): CgroupWrite[] {
   return limits.flatMap(limit => {
     const hierarchy = hierarchyOf(limit);
     const onV2 = v2 && (v2.controllers.includes(limit.controller) || limit.controller === 'cgroup') ? v2.directory : undefined;
     const directory = hierarchy === '' ? onV2 : v1.get(hierarchy);
-    if (directory === undefined) throw noCgroup(limit.path);
+    if (directory === undefined) throw missing(limit.path);
     return (hierarchy === '' ? limit.v2! : limit.v1!)
       .map(({ file, text, optional }: Write) => ({ path: join(directory, file), text, optional: optional ?? false }));
   });

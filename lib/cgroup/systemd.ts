@@ -8,8 +8,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { ContainedError } from '../errors.js';
 import { native } from '../native.js';
-import { adoptScope, cgroupHost, groupsOf, isRoot, unifiedParent } from './cgroups.js';
-import { hostFacts } from './facts.js';
+import { adoptScope, cgroupHost, groupsOf, isRoot, unifiedParent } from '../host/cgroups.js';
+import { hostFacts } from '../host/facts.js';
 
 const refused = (hint: string): ContainedError => new ContainedError({
   code: 'ENOTSUP', errno: 0, syscall: undefined, path: undefined, dest: undefined, step: 'ask systemd for a scope', hint,
