@@ -243,5 +243,6 @@ tidy('without root, the group of a process can be found and read, and not be cha
   t.ok((await mine.processes()).length >= 0);
   const stats = await mine.stats();
   t.ok(stats.timeMs > 0);
-  for (const f of [() => mine.freeze(), () => mine.kill(), () => mine.remove()]) t.match(await errorOf(f), { name: 'ContainedError', code: /EACCES|EPERM|EROFS|EBUSY|ENOTSUP/ });
+  // Not kill: on v1 that is a signal to each, and this process may send one to itself.
+  for (const f of [() => mine.freeze(), () => mine.remove()]) t.match(await errorOf(f), { name: 'ContainedError', code: /EACCES|EPERM|EROFS|EBUSY|ENOTSUP/ });
 }, { skip: needsUser });
