@@ -1,7 +1,7 @@
 // Stopping, killing and removing, on v2 and v1.
 import { readdir, readFile } from 'node:fs/promises';
 import { constants as os } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ContainedError } from '../errors.js';
 import { isRoot } from '../host/cgroups.js';
@@ -9,9 +9,10 @@ import { watchFile } from './watch.js';
 import { keyed } from '../host/texts.js';
 import type { Placement } from '../options/settings.js';
 import { CWD, type Op } from '../program/ops.js';
+import { opError } from '../program/words.js';
 import { perform } from './perform.js';
 
-const { ENOENT } = os.errno;
+const { EBUSY, ENOENT } = os.errno;
 
 /** How long to go on trying what the kernel cannot do at once, in milliseconds. */
 const PATIENCE = 10_000;
@@ -73,11 +74,20 @@ export async function freeze(where: Placement): Promise<void> {
   await freezeV1(freezer);
 }
 
+/** Whether a group above it is frozen, and it with that. */
+async function frozenFromAbove(directory: string): Promise<boolean> {
+  for (let above = dirname(directory); !isRoot(above) && above !== '/'; above = dirname(above)) {
+    if ((await readFile(join(above, 'cgroup.freeze'), 'utf8').catch(() => '')) === '1\n') return true;
+  }
+  return false;
+}
+
+/** Resolves when they run again, or would if it were not for a group above. */
 export async function thaw({ unified, v1 }: Placement): Promise<void> {
   const freezer = v1.get('freezer');
   if (unified) {
     await perform([write(join(unified.directory, 'cgroup.freeze'), '0')]);
-    return await untilState(unified.directory, 'frozen', 0);
+    return await frozenFromAbove(unified.directory) ? undefined : await untilState(unified.directory, 'frozen', 0);
   }
   if (freezer === undefined) throw nothingToFreeze();
   await perform([write(join(freezer, 'freezer.state'), 'THAWED')]);
@@ -122,34 +132,50 @@ export async function kill(where: Placement): Promise<void> {
   })(), undefined);
 }
 
-/** v1 moves the last of a process out a little later than it ends; v2's populated tells in time. */
-async function removeOne(directory: string): Promise<void> {
-  for (let wait = 1; ; wait *= 2) {
-    try {
-      return await perform([removing(directory)]);
-    } catch (error) {
-      const busy = (error as NodeJS.ErrnoException).code === 'EBUSY';
-      if (!busy || wait > 256 || (await orGone(readFile(join(directory, 'cgroup.procs'), 'utf8'), '')) !== '') throw error;
-    }
-    await sleep(wait);
-  }
-}
+const removing = (path: string): Op => ({ op: 'rmdir', path, tree: 0, forgive: ENOENT });
 
-function busyElseThrow(error: unknown): false {
-  if ((error as NodeJS.ErrnoException).code === 'EBUSY') return false;
+/** Who is dying is still in the group for a moment, and is not counted against it. Milliseconds. */
+const DYING = [0, 1, 2, 4, 8, 16, 32, 64, 128, 256];
+
+const membersOf = async (directories: readonly string[]): Promise<string | undefined> =>
+  (await Promise.all(directories.map(async path => await orGone(readFile(join(path, 'cgroup.procs'), 'utf8').catch(emptyWhenThreaded), '') === '' ? undefined : path)))
+    .find(path => path !== undefined);
+
+/** cgroup.procs of a threaded group cannot be read; its threads are processes of a group above. */
+export function emptyWhenThreaded(error: NodeJS.ErrnoException): string {
+  if (error.code === 'EOPNOTSUPP' || error.code === 'ENOTSUP') return '';
   throw error;
 }
 
-const removing = (path: string): Op => ({ op: 'rmdir', path, tree: 0, forgive: ENOENT });
+/** Nothing is removed while anybody is in any of it. */
+async function removeSlowly(where: Placement, recursive: boolean): Promise<void> {
+  let failure: unknown;
+  for (const delay of DYING) {
+    await sleep(delay);
+    const trees = await Promise.all(directoriesOf(where).map(directory => orGone(depthFirst(directory), [])));
+    const used = await membersOf(trees.flat()) ?? (recursive ? undefined : trees.find(tree => tree.length > 1)?.at(-1));
+    if (used !== undefined) failure = opError(removing(used), 'host', EBUSY);
+    else {
+      try {
+        return await perform(trees.flat().map(removing));
+      } catch (error) {
+        failure = error;
+      }
+    }
+    if ((failure as NodeJS.ErrnoException).code !== 'EBUSY') break;
+  }
+  throw failure;
+}
 
-/** The directories that are in use come first, so that with an error nothing is removed. Mostly none is. */
+/** Mostly nobody is in it, and nothing below. */
 export async function remove(where: Placement, recursive: boolean): Promise<void> {
   refuseRoot(where, 'remove the cgroup');
-  if (!recursive && await perform(directoriesOf(where).map(removing)).then(() => true, busyElseThrow)) return;
-  const found = await Promise.all(directoriesOf(where).map(async directory => {
-    const all = await orGone(depthFirst(directory), []);
-    const members = await Promise.all(all.map(path => orGone(readFile(join(path, 'cgroup.procs'), 'utf8'), '')));
-    return { used: members.some(text => text !== '') || (!recursive && all.length > 1), all: recursive ? all : [directory] };
-  }));
-  for (const { all } of found.sort((a, b) => Number(b.used) - Number(a.used))) for (const path of all) await removeOne(path);
+  if (!recursive) {
+    const failure = await perform(directoriesOf(where).map(removing)).then(() => undefined, (error: NodeJS.ErrnoException) => error);
+    if (failure?.code !== 'EBUSY') {
+      if (failure) throw failure;
+      return;
+    }
+  }
+  await removeSlowly(where, recursive);
 }

@@ -25,7 +25,7 @@ function failed(error: unknown, step: string): ContainedError {
   const { code = 'UNKNOWN', errno = 0, syscall, path } = error as NodeJS.ErrnoException;
   return new ContainedError({
     code, errno, syscall, path, dest: undefined, step,
-    hint: code === 'ENOENT' || code === 'ENODEV' ? 'somebody has removed the group' : code === 'EOPNOTSUPP' ? 'the group is threaded, so it has threads and no processes' : undefined,
+    hint: code === 'ENOENT' || code === 'ENODEV' ? 'somebody has removed the group' : /^E(OP)?NOTSUPP?$/.test(code) ? 'the group is threaded, so it has threads and no processes' : undefined,
   });
 }
 
@@ -62,7 +62,7 @@ export class Group implements Cgroup {
   stats(options?: { interval: number; signal?: AbortSignal }): Promise<CgroupStats> | AsyncIterable<CgroupStatsStep> {
     if (options === undefined) return this.#stats.read();
     check.knownKeys('', check.object('options', options), ['interval', 'signal']);
-    return this.#steps(check.number('interval', options.interval, 1, 2 ** 31 - 1), options.signal);
+    return this.#steps(check.number('interval', options.interval, 1, 2 ** 31 - 1), check.optional(options.signal, v => check.abortSignal('signal', v), undefined));
   }
 
   async *#steps(interval: number, signal: AbortSignal | undefined): AsyncGenerator<CgroupStatsStep> {
@@ -81,7 +81,7 @@ export class Group implements Cgroup {
 
   events(options: { signal?: AbortSignal } = {}): AsyncIterableIterator<CgroupEvent> {
     check.knownKeys('', check.object('options', options), ['signal']);
-    return eventsOf(this[placement], options.signal);
+    return eventsOf(this[placement], check.optional(options.signal, v => check.abortSignal('signal', v), undefined));
   }
 
   async onPressure(trigger: PressureTrigger, listener: () => void): Promise<() => void> {
@@ -113,7 +113,7 @@ export class Group implements Cgroup {
     const first = this.#directories()[0]!;
     try {
       const directories = recursive ? await actions.depthFirst(first) : [first];
-      const texts = await Promise.all(directories.map(directory => readFile(join(directory, file), 'utf8')));
+      const texts = await Promise.all(directories.map(directory => readFile(join(directory, file), 'utf8').catch((error: NodeJS.ErrnoException) => recursive ? actions.emptyWhenThreaded(error) : Promise.reject(error))));
       return [...new Set(texts.flatMap(numbers))].sort((a, b) => a - b);
     } catch (error) {
       throw failed(error, step);
@@ -129,15 +129,17 @@ export class Group implements Cgroup {
   }
 
   async #move(what: string, ids: readonly number[], v2File: string, v1File: string): Promise<MoveResult> {
-    const list = Int32Array.from(check.array(what, ids), (id, i) => check.integer(`${what}[${i}]`, id, 1, 2 ** 22));
+    const list = Int32Array.from(new Set(check.array(what, ids).map((id, i) => check.integer(`${what}[${i}]`, id, 1, 2 ** 22))));
     const errors = new Map<number, number>();
     const { unified, v1 } = this[placement];
     const files = new Map([...unified ? [[unified.directory, v2File] as const] : [], ...[...v1.values()].map(directory => [directory, v1File] as const)]);
     for (const [directory, file] of files) {
       const handle = await open(directory, constants.O_RDONLY | constants.O_DIRECTORY).catch((error: unknown) => { throw failed(error, `move into ${this.name}`); });
       try {
-        (await native().writeProcs(handle.fd, file, list)).forEach((errno, i) => {
-          if (errno !== 0 && !errors.has(list[i]!)) errors.set(list[i]!, errno);
+        // Who is refused by one hierarchy is not moved on those that follow.
+        const left = list.filter(id => !errors.has(id));
+        (await native().writeProcs(handle.fd, file, left)).forEach((errno, i) => {
+          if (errno !== 0) errors.set(left[i]!, errno);
         });
       } finally {
         await handle.close();

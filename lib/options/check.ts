@@ -80,6 +80,11 @@ export function boolean(path: string, value: unknown): boolean {
   return value;
 }
 
+export function abortSignal(path: string, value: unknown): AbortSignal {
+  if (!(typeof value === 'object' && value !== null && 'aborted' in value)) throw new OptionError(path, value, 'an AbortSignal', 'ERR_INVALID_ARG_TYPE');
+  return value as AbortSignal;
+}
+
 export function array(path: string, value: unknown, expected = 'an array'): readonly unknown[] {
   if (!Array.isArray(value)) throw new OptionError(path, value, expected, 'ERR_INVALID_ARG_TYPE');
   return value;

@@ -60,11 +60,9 @@ function name(key: 'hostname' | 'domainname', value: unknown, { create }: Namesp
 }
 
 export function resolveLife(options: SpawnOptions): Life {
-  const { signal } = options;
-  if (signal !== undefined && !(typeof signal === 'object' && signal !== null && 'aborted' in signal)) throw new OptionError('signal', signal, 'an AbortSignal', 'ERR_INVALID_ARG_TYPE');
   return {
     timeout: check.optional(options.timeout, v => check.number('timeout', v, 1, MAX_TIMEOUT), undefined),
-    signal,
+    signal: check.optional(options.signal, v => check.abortSignal('signal', v), undefined),
     killSignal: check.optional(options.killSignal, v => signalNumber('killSignal', v), 15),
     killGrace: check.optional(options.killGrace, v => check.number('killGrace', v, 0, MAX_TIMEOUT), 1000),
     trace: check.optional(options.trace, v => check.boolean('trace', v), false),

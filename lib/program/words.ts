@@ -77,7 +77,7 @@ function writeHint(path: string, errno: string): string | undefined {
   }
   if (!/^(cgroup|memory|cpu|cpuset|io|blkio|pids|hugetlb|rdma|misc|devices|net_cls|net_prio)\./.test(file)) return undefined;
   switch (`${errno}`) {
-    case 'ENOENT': return `this kernel has no ${file}, or the controller is not enabled for the group: see cgroup.controllers there`;
+    case 'ENOENT': return `somebody has removed the group, or this kernel has no ${file}, or the controller is not enabled for the group: see cgroup.controllers there`;
     case 'ENODEV': return file.startsWith('io.') || file.startsWith('blkio.') ? 'no such block device; a partition cannot be limited, but its disk can' : 'somebody else has removed the group';
     case 'EBUSY': return file.startsWith('memory.') ? 'more is in use than that, and the kernel cannot take it away' : 'processes in the group, or groups below it, stand against it';
     case 'EINVAL': return file === 'cpuset.cpus' || file === 'cpuset.mems' ? 'not all of them are there, or the parent group has not all of them'
@@ -97,7 +97,7 @@ function hintFor(op: Op | undefined, list: string, errno: string): string | unde
     case 'exec EACCES': return 'not executable for this user, or on a file system mounted noexec';
     case 'exec ENOEXEC': return 'neither a program of this architecture nor a script with #!';
     case 'user ENOENT': return 'give a number, or add it to the /etc/passwd of the root';
-    case 'open ENOENT': case 'openTree ENOENT': return 'the directory or file does not exist on the host';
+    case 'open ENOENT': case 'openTree ENOENT': return /\/tasks$|cgroup/.test((op as { path?: string }).path ?? '') ? 'somebody has removed the group' : 'the directory or file does not exist on the host';
     case 'overlay ELOOP': return 'one layer lies inside another';
     case 'overlay EINVAL': return 'the kernel log (dmesg) tells which directory it refuses; upper and work must be on one file system that is no overlay itself';
     case 'ensure EROFS': return 'the root is read-only and has no such path: mount on one that is there, below /tmp or /run, or give a rootfs';
