@@ -93,6 +93,7 @@ grouping('populated and empty, frozen and thawed, and at last removed', async t 
   if (unified !== undefined) {
     t.ok(await until(() => events.length === 1), JSON.stringify(events));
     await made.freeze();
+    t.ok(await until(() => events.length === 2), JSON.stringify(events));
     await made.thaw();
     t.ok(await until(() => events.length === 3), JSON.stringify(events));
   }

@@ -107,7 +107,7 @@ void t.test('of a group itself', async t => {
   const wrong: [Record<string, unknown>, string][] = [
     ...['a/b', '..', '.', 'a\nb', '', 'cgroup.procs', 'a\0b', '/'].map((name): [Record<string, unknown>, string] => [{ name }, 'cgroup.name']),
     [{ name: 5 }, 'cgroup.name'], [{ name: null }, 'cgroup.name'],
-    ...['../up', 'relative', '/a/../../b', '/a\nb', '', '/a\0b', '/..'].map((parent): [Record<string, unknown>, string] => [{ parent }, 'cgroup.parent']),
+    ...['../up', '/a/../../b', '/a\nb', '', '/a\0b', '/..'].map((parent): [Record<string, unknown>, string] => [{ parent }, 'cgroup.parent']),
     [{ parent: 5 }, 'cgroup.parent'], [{ parent: {} }, 'cgroup.parent'],
     [{ delegate: 1 }, 'cgroup.delegate'], [{ delegate: { uid: -1, gid: 0 } }, 'cgroup.delegate.uid'], [{ delegate: { uid: 0 } }, 'cgroup.delegate.gid'], [{ delegate: { uid: 0, gid: 0, pid: 0 } }, 'cgroup.delegate.pid'],
     [{ pids: { max: 0 } }, 'cgroup.pids.max'], [{ devices: {} }, 'cgroup.devices'],
@@ -118,7 +118,7 @@ void t.test('of a group itself', async t => {
     check(await find(() => spawnContained('true', { cgroup: options }).on('error', () => {})), path, `spawnContained(${JSON.stringify(options)})`);
   }
   const standing: [Record<string, unknown>, string][] = [
-    [{ memroy: {} }, 'memroy'], [{ delegate: true }, 'cgroup.delegate'], [{ threaded: 'yes' }, 'cgroup.threaded'],
+    [{ memroy: {} }, 'cgroup.memroy'], [{ delegate: true }, 'cgroup.delegate'], [{ threaded: 'yes' }, 'cgroup.threaded'],
     [{ threaded: true, memory: { max: '1M' } }, 'cgroup.threaded'], [{ threaded: true, io: { weight: 5 } }, 'cgroup.threaded'],
     [{ manager: 'docker' }, 'cgroup.manager'], [{ manager: 5 }, 'cgroup.manager'],
   ];
