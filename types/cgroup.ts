@@ -157,7 +157,7 @@ export interface CgroupStats {
     /** Forks that `pids.max` has refused. */
     refused: number | undefined;
   };
-  /** By device; undefined without the controller, empty when nothing was read or written. */
+  /** By device; undefined without the controller, empty when nothing was read or written. v1 tells of disks with a limit only. */
   io: readonly IoStats[] | undefined;
   /** Bytes in huge pages by page size. */
   hugetlb: Readonly<Record<string, number>> | undefined;
@@ -179,7 +179,7 @@ export interface CgroupStatsStep extends CgroupStats {
 }
 
 /**
- * Something that has happened in a group. `count`: how often, since the group was made.
+ * Something that has happened in a group. `count`: how often, since the group was made (`oom` on v1: since this loop began).
  * `oom`: at the limit with nothing to give back; `oomKill`: a process was killed for it; `high`, `max`: a limit of memory
  * was reached; `pidsMax`: a fork was refused; `populated`, `frozen`: `value` has become true or false; `memoryPressure`: v1
  * only, memory.pressure_level; `removed`: the last. v1 tells nothing of `high`, `max`, `populated` and `frozen`, but a v2

@@ -116,7 +116,9 @@ async function killV1(directories: readonly string[], freezer: string | undefine
     if (waited > PATIENCE) throw new ContainedError({ code: 'ETIMEDOUT', errno: -110, syscall: 'kill', path: first, dest: undefined, step: 'kill the processes of the cgroup', hint: 'one that waits in the kernel (state D) ends when what it waits for comes' });
     if (freezer !== undefined) await orGone(perform([write(join(freezer, 'freezer.state'), 'FROZEN')]), undefined);
     await orGone(perform(groups.map((path): Op => ({ op: 'killCgroup', path, unified: 0, whenBusy: 0 }))), undefined);
-    if (freezer !== undefined) await orGone(perform([write(join(freezer, 'freezer.state'), 'THAWED')]), undefined);
+    // One that was frozen below stays so when only its parent is thawed.
+    const frozen = freezer === undefined ? [] : await orGone(depthFirst(freezer), []);
+    await orGone(perform(frozen.map(path => write(join(path, 'freezer.state'), 'THAWED'))), undefined);
     await sleep(wait);
   }
 }

@@ -12,7 +12,7 @@ const V2 = [
   'pids.current', 'pids.peak', 'pids.events', 'io.stat', 'io.pressure',
 ];
 const V1: Record<string, readonly string[]> = {
-  memory: ['memory.usage_in_bytes', 'memory.max_usage_in_bytes', 'memory.stat', 'memory.failcnt', 'memory.oom_control'],
+  memory: ['memory.usage_in_bytes', 'memory.max_usage_in_bytes', 'memory.stat', 'memory.failcnt', 'memory.memsw.failcnt', 'memory.oom_control'],
   cpuacct: ['cpuacct.usage', 'cpuacct.usage_user', 'cpuacct.usage_sys'],
   cpu: ['cpu.stat'],
   pids: ['pids.current', 'pids.peak', 'pids.events'],
@@ -41,9 +41,12 @@ function unifiedIo(text: string | undefined): IoStats[] | undefined {
   });
 }
 
-/** `device Read N`, `device Write N`, …, `Total N`. */
+/**
+ * `device Read N`, `device Write N`, …, `Total N`. A disk is counted once some limit was set on it (block/blk-throttle.c), so a
+ * file that names none tells nothing.
+ */
 function v1Io(bytes: string | undefined, counts: string | undefined): IoStats[] | undefined {
-  if (bytes === undefined) return undefined;
+  if (bytes === undefined || !/^\d/m.test(bytes)) return undefined;
   const value = (text: string | undefined, device: string, kind: string): number => keyed(text, `${device} ${kind}`) ?? 0;
   return [...new Set([...bytes.matchAll(/^(\d+:\d+) /gm)].map(match => match[1]!))].map(device => ({
     device, readBytes: value(bytes, device, 'Read'), writeBytes: value(bytes, device, 'Write'),
@@ -68,6 +71,9 @@ function hugetlb(texts: Texts): Record<string, number> | undefined {
   return sizes.length > 0 ? Object.fromEntries(sizes) : undefined;
 }
 
+/** v1 counts at whichever of the two limits was met. */
+const sumOf = (a: number | undefined, b: number | undefined): number | undefined => a === undefined ? b : a + (b ?? 0);
+
 function shape(texts: Texts): CgroupStats {
   const v2 = (file: string): string | undefined => texts.get(`v2/${file}`);
   const v1 = (file: string): string | undefined => texts.get(`v1/${file}`);
@@ -90,7 +96,7 @@ function shape(texts: Texts): CgroupStats {
       file: keyed(memory, 'file') ?? keyed(memoryV1, 'total_cache'),
       swap: single(v2('memory.swap.current')) ?? keyed(memoryV1, 'total_swap'),
       events: {
-        low: keyed(events, 'low'), high: keyed(events, 'high'), max: keyed(events, 'max') ?? single(v1('memory.failcnt')), oom: keyed(events, 'oom'),
+        low: keyed(events, 'low'), high: keyed(events, 'high'), max: keyed(events, 'max') ?? sumOf(single(v1('memory.failcnt')), single(v1('memory.memsw.failcnt'))), oom: keyed(events, 'oom'),
         oomKill: keyed(events, 'oom_kill') ?? keyed(oomV1, 'oom_kill'),
       },
     },

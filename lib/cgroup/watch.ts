@@ -70,7 +70,7 @@ function start(kind: 0 | 1 | 2, path: string, argument: string, listener: WatchL
 
 function refused(kind: number, path: string, errno: number, step: string): ContainedError {
   const code = errnoName(-errno);
-  const hint = HINTS[`${step} ${code} ${kind}`];
+  const hint = HINTS[`${step} ${code} ${kind}`] ?? (/^(ENOENT|ENODEV)$/.test(code) ? 'somebody has removed the group' : undefined);
   return new ContainedError({ code, errno, syscall: step, path, dest: undefined, step: `${WORDS[kind]} ${path}`, hint });
 }
 

@@ -210,6 +210,8 @@ export function resolveStandingGroup(value: CreateCgroupOptions): { setting: Cgr
   const options = check.object('cgroup', value);
   check.knownKeys('cgroup', options, STANDING_NAMES);
   const threaded = check.optional(options['threaded'], v => check.boolean('cgroup.threaded', v), false);
+  const whole = (['memory', 'io', 'hugetlb', 'rdma', 'misc', 'devices'] as const).find(key => options[key] !== undefined);
+  if (threaded && whole !== undefined) throw new OptionError('cgroup.threaded', true, `no ${whole} beside it: that belongs to processes`);
   if (options['delegate'] === true) throw new OptionError('cgroup.delegate', true, 'the ids that it is to belong to, { uid, gid }');
   return resolveGroup(options, 'standing', threaded);
 }
