@@ -32,7 +32,8 @@ export async function create(word: string | undefined, above: string | undefined
   const given = word === undefined ? { parent: undefined, name: options.name ?? madeUp() } : split(word);
   if (given.parent !== undefined && above !== undefined) throw new UsageError('NAME: with --parent a name, not a path');
   const { name } = given, parent = given.parent ?? above;
-  const group = await createCgroup({ ...options, name, ...parent === undefined ? {} : { parent: await open(parent) } });
+  // A scope of systemd would end with this process.
+  const group = await createCgroup({ manager: 'cgroupfs', ...options, name, ...parent === undefined ? {} : { parent: await open(parent) } });
   const opens = parent === undefined ? name : `${parent.replace(/\/+$/, '')}/${name}`;
   if (json) printJson({ name: opens, paths: group.paths });
   else print(opens);
