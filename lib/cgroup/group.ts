@@ -9,7 +9,7 @@ import { ContainedError, errnoName, OptionError } from '../errors.js';
 import { controllersOf } from '../host/cgroups.js';
 import { watchPressure } from './watch.js';
 import { native } from '../native.js';
-import { placement } from '../options/cgroup.js';
+import { placement } from '../options/place.js';
 import * as check from '../options/check.js';
 import type { DeviceSetting, Placement } from '../options/settings.js';
 import { CWD } from '../program/ops.js';

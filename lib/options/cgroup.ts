@@ -1,22 +1,16 @@
 // The option `cgroup` → directories and files, on v1, v2 and hybrid hosts.
-import { existsSync, readFileSync } from 'node:fs';
-import { dirname, join, normalize } from 'node:path';
+import { readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import type { CgroupLimits, CgroupOptions, CreateCgroupOptions } from '../../types/cgroup.js';
 import { ContainedError, OptionError } from '../errors.js';
-import { anyV1Parent, cgroupHost, controllersOf, enableDown, enabledIn, groupName, isController, possibleIn, standingName, unifiedParent, unifiedPlaces, v1Parent, type UnifiedParent } from '../host/cgroups.js';
+import { anyV1Parent, cgroupHost, enabledIn, groupName, standingName, unifiedParent, type UnifiedParent } from '../host/cgroups.js';
 import { hostFacts } from '../host/facts.js';
 import * as check from './check.js';
 import type { Limit } from './controllers/limit.js';
-import { resolveDevices } from './devices.js';
 import { hierarchyOf, LIMITS, noCgroup, notInGroup, resolveLimits, writesOf } from './controllers/limits.js';
+import { resolveDevices } from './devices.js';
+import { groupPart, isPlaced, parentOf, placement, unifiedPlace, v1Places } from './place.js';
 import type { CgroupSetting, CgroupWrite, Identity, IdMap, Placement } from './settings.js';
-
-/** What a `Cgroup` tells the options that name it. */
-export const placement: unique symbol = Symbol('placement');
-interface Placed {
-  readonly [placement]: Placement;
-}
-export const isPlaced = (value: unknown): value is Placed => typeof value === 'object' && value !== null && placement in value;
 
 const NAMES = ['name', 'parent', 'delegate', 'devices', ...LIMITS];
 
@@ -37,33 +31,6 @@ const unifiedCounters = (controllers: readonly string[]): string[] => [
   ...controllers.includes('pids') ? ['pids.peak'] : [],
 ];
 
-export function groupPart(path: string, value: unknown): string {
-  const name = check.nonEmpty(path, value, 'a name');
-  if (/[\/\n]/.test(name) || name === '.' || name === '..' || name.startsWith('cgroup.')) throw new OptionError(path, value, 'a name without / and newline that is not . or .. or cgroup.*');
-  return name;
-}
-
-type Parent = string | Placement;
-
-function parentOf(value: unknown): Parent {
-  if (isPlaced(value)) return value[placement];
-  if (typeof value === 'string' && value !== '' && !value.startsWith('/')) return named(value);
-  const path = check.insidePath('cgroup.parent', value);
-  if (path.includes('\n')) throw new OptionError('cgroup.parent', value, 'a path without newline');
-  return normalize(path);
-}
-
-/** A group that was made without a parent of its own, or one below it, as `web` or `web/blue`. */
-function named(path: string): Placement {
-  const names = path.split('/').map(name => groupPart('cgroup.parent', name));
-  const { unified, v1 } = resolveExisting(names[0]);
-  const below = (directory: string): string => join(directory, ...names.slice(1));
-  return {
-    unified: unified && { directory: below(unified.directory), controllers: controllersOf(below(unified.directory)) },
-    v1: new Map([...v1].map(([controller, directory]) => [controller, below(directory)])),
-  };
-}
-
 function ownerOf(value: unknown): CgroupSetting['owner'] | boolean {
   if (typeof value === 'boolean') return value;
   const ids = check.object('cgroup.delegate', value, 'true, false or { uid, gid }');
@@ -72,35 +39,17 @@ function ownerOf(value: unknown): CgroupSetting['owner'] | boolean {
   return { uid: id('uid'), gid: id('gid') };
 }
 
-/** The v1 directories to make: those of the controllers, where we may. */
-function v1Places(controllers: readonly string[], parent: Parent | undefined, name: string): Map<string, string> {
-  const { v1 } = cgroupHost();
-  const places = new Map<string, string>();
-  for (const controller of controllers) {
-    const hierarchy = v1.get(controller);
-    const above = parent === undefined ? v1Parent(controller)
-      : typeof parent === 'string' ? hierarchy && join(hierarchy.mount, parent) : parent.v1.get(controller);
-    if (above !== undefined) places.set(controller, join(above, name));
-  }
-  return places;
-}
-
-/** The v2 group to make ours in, with as many of the controllers that are merely wanted as it can have. */
-function unifiedPlace(needed: readonly string[], wanted: readonly string[], parent: Parent | undefined): UnifiedParent | undefined {
-  const { unified } = cgroupHost();
-  if (!unified) return undefined;
-  if (parent === undefined) return unifiedParent([...needed, ...wanted]) ?? unifiedParent(needed);
-  const directory = typeof parent === 'string' ? join(unified.mount, parent) : parent.unified?.directory;
-  return directory === undefined ? undefined
-    : { directory, enable: enableDown(unified.mount, directory.slice(unified.mount.length), [...needed, ...possibleIn(directory, wanted)]) };
-}
-
 /** A hierarchy may carry several controllers (cpu,cpuacct): its directory is made once. */
 const byDirectory = (places: ReadonlyMap<string, string>): CgroupSetting['v1'] => {
   const once = new Map<string, string>();
   for (const [controller, directory] of places) if (!once.has(directory)) once.set(directory, controller);
   return [...once].map(([directory, controller]) => ({ controller, directory }));
 };
+
+const countersOf = ({ unified, v1 }: Placement): CgroupSetting['counters'] => [
+  ...unified ? unifiedCounters(unified.controllers).map(file => ({ name: `unified/${file}`, path: join(unified.directory, file) })) : [],
+  ...[...v1].flatMap(([controller, path]) => (V1_COUNTERS[controller] ?? []).map(file => ({ name: `v1/${file}`, path: join(path, file) }))),
+];
 
 /** v1: a group without processors and nodes takes no process, cpusets(7); what is not given is the parent's. */
 function v1Cpuset(limits: readonly Limit[], directory: string | undefined): CgroupWrite[] {
@@ -118,15 +67,22 @@ function v1Cpuset(limits: readonly Limit[], directory: string | undefined): Cgro
 
 /** Counters are worth a directory of their own where they cost no more than that. */
 const COUNTING = { spawn: ['memory', 'pids'], standing: ['memory', 'pids', 'cpu', 'io', 'blkio', 'hugetlb', 'perf_event'] };
+type Kind = keyof typeof COUNTING;
 
-function resolveGroup(options: Record<string, unknown>, kind: keyof typeof COUNTING, threaded: boolean): { setting: CgroupSetting; where: Placement } {
-  const name = check.optional(options['name'], v => groupPart('cgroup.name', v), undefined) ?? (kind === 'spawn' ? groupName() : standingName());
-  const parent = check.optional(options['parent'], parentOf, undefined);
-  const owner = ownerOf(options['delegate'] ?? false);
-  const limits = resolveLimits(options);
-  const devices = check.optional(options['devices'], v => resolveDevices('cgroup.devices', v), undefined);
+/** What is asked for, checked, before the host is looked at. */
+function asked(options: Record<string, unknown>, kind: Kind) {
+  return {
+    name: check.optional(options['name'], v => groupPart('cgroup.name', v), undefined) ?? (kind === 'spawn' ? groupName() : standingName()),
+    parent: check.optional(options['parent'], parentOf, undefined),
+    owner: ownerOf(options['delegate'] ?? false),
+    limits: resolveLimits(options),
+    devices: check.optional(options['devices'], v => resolveDevices('cgroup.devices', v), undefined),
+  };
+}
+
+/** The directories of a group that can have these limits, or why there can be none. */
+function findPlace({ name, parent, owner, limits, devices }: ReturnType<typeof asked>, kind: Kind, threaded: boolean): { where: Placement; above: UnifiedParent | undefined } {
   const { v1, unified } = cgroupHost();
-
   const hierarchies = limits.map(limit => ({ limit, hierarchy: hierarchyOf(limit) }));
   const onV2 = [...new Set(hierarchies.filter(({ hierarchy }) => hierarchy === '').map(({ limit }) => limit.controller).filter(c => c !== 'cgroup'))];
   const onV1 = hierarchies.filter(({ hierarchy }) => hierarchy !== '').map(({ hierarchy }) => hierarchy);
@@ -142,23 +98,27 @@ function resolveGroup(options: Record<string, unknown>, kind: keyof typeof COUNT
 
   const directory = above && join(above.directory, name);
   const controllers = above ? [...new Set([...controllersIn(above), ...onV2])] : [];
-  const where = { unified: directory === undefined ? undefined : { directory, controllers }, v1: places };
+  return { where: { unified: directory === undefined ? undefined : { directory, controllers }, v1: places }, above };
+}
+
+function resolveGroup(options: Record<string, unknown>, kind: Kind, threaded = false): { setting: CgroupSetting; where: Placement } {
+  const wanted = asked(options, kind);
+  const { where, above } = findPlace(wanted, kind, threaded);
+  const { unified, v1 } = where;
+  const { limits, devices, owner } = wanted;
   const setting: CgroupSetting = {
     made: true,
-    unified: directory,
+    unified: unified?.directory,
     enable: above?.enable ?? [],
-    v1: byDirectory(places),
+    v1: byDirectory(v1),
     limits: [
-      ...threaded ? [{ path: join(directory!, 'cgroup.type'), text: 'threaded', optional: false }] : [],
-      ...v1Cpuset(limits, places.get('cpuset')),
+      ...threaded ? [{ path: join(unified!.directory, 'cgroup.type'), text: 'threaded', optional: false }] : [],
+      ...v1Cpuset(limits, v1.get('cpuset')),
       ...writesOf(limits, where),
     ],
-    devices: devices && { setting: devices, v1: directory === undefined ? places.get('devices') : undefined },
+    devices: devices && { setting: devices, v1: unified ? undefined : v1.get('devices') },
     owner: typeof owner === 'object' ? owner : undefined,
-    counters: [
-      ...directory === undefined ? [] : unifiedCounters(controllers).map(file => ({ name: `unified/${file}`, path: join(directory, file) })),
-      ...[...places].flatMap(([controller, path]) => (V1_COUNTERS[controller] ?? []).map(file => ({ name: `v1/${file}`, path: join(path, file) }))),
-    ],
+    counters: countersOf(where),
   };
   return { setting, where };
 }
@@ -176,7 +136,7 @@ export function resolveCgroup(value: CgroupOptions | object, identity: Identity)
   const options = check.object('cgroup', value);
   check.knownKeys('cgroup', options, NAMES);
   const owner = options['delegate'] === true ? hostIds(identity) : undefined;
-  const { setting } = resolveGroup(options, 'spawn', false);
+  const { setting } = resolveGroup(options, 'spawn');
   return owner ? { ...setting, owner } : setting;
 }
 
@@ -225,30 +185,6 @@ export function resolveUpdate(value: CgroupLimits, where: Placement): { writes: 
   return {
     writes: writesOf(resolveLimits(options), where, notInGroup),
     devices: setting && { setting, v1: where.unified ? undefined : where.v1.get('devices') },
-  };
-}
-
-/** The directories that a group of this name or path has, if it exists. */
-export function resolveExisting(value: unknown): Placement {
-  const { unified, v1 } = cgroupHost();
-  const places = (path: string): Placement => {
-    const directory = unified && join(unified.mount, path);
-    return {
-      unified: directory === undefined ? undefined : { directory, controllers: controllersOf(directory) },
-      v1: new Map([...v1].filter(([controller]) => isController(controller)).map(([controller, { mount }]) => [controller, join(mount, path)])),
-    };
-  };
-  if (typeof value === 'string' && value.startsWith('/')) return places(normalize(check.insidePath('path', value)));
-  const options = typeof value === 'string' ? { name: value } : check.object('which', value, 'a name, a path or { name, parent }');
-  check.knownKeys('', options, ['name', 'parent']);
-  const name = groupPart('cgroup.name', options['name']);
-  const parent = check.optional((options as { parent?: unknown }).parent, parentOf, undefined);
-  if (typeof parent === 'string') return places(join(parent, name));
-  const above = parent ? [parent.unified?.directory ?? []].flat() : unifiedPlaces();
-  const directory = above.map(place => join(place, name)).find(path => existsSync(path));
-  return {
-    unified: directory === undefined ? undefined : { directory, controllers: controllersOf(directory) },
-    v1: v1Places([...v1.keys()].filter(isController), parent, name),
   };
 }
 

@@ -1,5 +1,5 @@
 // A text that is the same for options that mean the same program, so that it need not be checked and compiled again.
-import { isPlaced, placement } from './cgroup.js';
+import { isPlaced, placement } from './place.js';
 
 /** These are looked at anew for every run. */
 const OF_THE_RUN = new Set(['command', 'argv0', 'env', 'stdio', 'timeout', 'signal', 'killSignal', 'killGrace', 'trace']);
