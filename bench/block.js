@@ -1,11 +1,12 @@
-// How long a call of spawn keeps the event loop; a process of its own, since it depends on the size of the process.
+// How long a call of spawn keeps the event loop; a process of its own for each way to call, since it depends on the size of
+// the process, and after a fork of Node each first write to a page is a fault that another would pay for.
 //
-//   node bench/block.js RUNS GIGABYTES OPTIONS
+//   node bench/block.js NAME RUNS GIGABYTES OPTIONS     prints JSON; without NAME the names
 import { spawn } from 'node:child_process';
 import { spawnContained } from '../dist/lib/index.js';
 import { summary } from './measure.js';
 
-const [runs, gigabytes, text] = process.argv.slice(2);
+const [name, runs, gigabytes, text = '{}'] = process.argv.slice(2);
 const { file, options, bare } = JSON.parse(text);
 
 const CHUNK = 64 << 20;
@@ -31,15 +32,14 @@ async function microseconds(call) {
   return taken;
 }
 
-const taken = Object.fromEntries(Object.keys(calls).map(name => [name, []]));
-const WARM_UP = 20;
-for (let i = 0; i < Number(runs) + WARM_UP; ++i) {
-  for (const [name, call] of Object.entries(calls)) {
-    // After a fork of Node the first write to each page is a fault, which is child_process's cost and not the next one's.
-    await microseconds(call);
-    const value = await microseconds(call);
-    if (i >= WARM_UP) taken[name].push(value);
-  }
+if (name === undefined) {
+  console.log(JSON.stringify(Object.keys(calls)));
+  process.exit();
 }
-const results = Object.entries(taken).map(([name, values]) => ({ name, ...summary(values) }));
-console.log(JSON.stringify({ ballast: ballast.length * CHUNK, results }));
+const WARM_UP = 40;
+const taken = [];
+for (let i = 0; i < Number(runs) + WARM_UP; ++i) {
+  const value = await microseconds(calls[name]);
+  if (i >= WARM_UP) taken.push(value);
+}
+console.log(JSON.stringify({ name, ballast: ballast.length * CHUNK, ...summary(taken) }));
