@@ -115,14 +115,14 @@ export interface Pressure {
   full: { avg10: number; avg60: number; avg300: number; totalUs: number } | undefined;
 }
 
-/** What one block device has done for a group. */
+/** What one block device has done for a group. v1 counts reads or writes of a disk only while there is a limit for them; undefined else. */
 export interface IoStats {
   /** Numbers of the device, as `'8:0'`. */
   device: string;
-  readBytes: number;
-  writeBytes: number;
-  reads: number;
-  writes: number;
+  readBytes: number | undefined;
+  writeBytes: number | undefined;
+  reads: number | undefined;
+  writes: number | undefined;
 }
 
 /** What a group uses, the same on v1 and v2. What the host does not tell is undefined, never 0. */
@@ -157,7 +157,7 @@ export interface CgroupStats {
     /** Forks that `pids.max` has refused. */
     refused: number | undefined;
   };
-  /** By device; undefined without the controller, empty when nothing was read or written. v1 tells of disks with a limit only. */
+  /** By device; undefined without the controller, empty when nothing was read or written; on v1 undefined when no disk has a limit. */
   io: readonly IoStats[] | undefined;
   /** Bytes in huge pages by page size. */
   hugetlb: Readonly<Record<string, number>> | undefined;

@@ -42,16 +42,16 @@ function unifiedIo(text: string | undefined): IoStats[] | undefined {
 }
 
 /**
- * `device Read N`, `device Write N`, …, `Total N`. A disk is counted once some limit was set on it (block/blk-throttle.c), so a
- * file that names none tells nothing.
+ * `device Read N`, `device Write N`, …, `Total N`. A 0 may mean that nobody counts: that begins with a limit for that direction
+ * of that disk (block/blk-throttle.c, has_rules).
  */
 function v1Io(bytes: string | undefined, counts: string | undefined): IoStats[] | undefined {
-  if (bytes === undefined || !/^\d/m.test(bytes)) return undefined;
-  const value = (text: string | undefined, device: string, kind: string): number => keyed(text, `${device} ${kind}`) ?? 0;
-  return [...new Set([...bytes.matchAll(/^(\d+:\d+) /gm)].map(match => match[1]!))].map(device => ({
+  const value = (text: string | undefined, device: string, kind: string): number | undefined => keyed(text, `${device} ${kind}`) || undefined;
+  const devices = [...new Set([...(bytes ?? '').matchAll(/^(\d+:\d+) /gm)].map(match => match[1]!))].map(device => ({
     device, readBytes: value(bytes, device, 'Read'), writeBytes: value(bytes, device, 'Write'),
     reads: value(counts, device, 'Read'), writes: value(counts, device, 'Write'),
-  }));
+  })).filter(({ readBytes, writeBytes }) => readBytes !== undefined || writeBytes !== undefined);
+  return devices.length > 0 ? devices : undefined;
 }
 
 function pressure(text: string | undefined): Pressure | undefined {
@@ -152,7 +152,8 @@ export class StatsReader {
   }
 }
 
-const sum = (io: CgroupStats['io'], key: 'readBytes' | 'writeBytes'): number | undefined => io?.reduce((total, device) => total + device[key], 0);
+const sum = (io: CgroupStats['io'], key: 'readBytes' | 'writeBytes'): number | undefined => 
+  io?.reduce((total: number | undefined, device) => sumOf(device[key], total), undefined) ?? (io && 0);
 const minus = (a: number | undefined, b: number | undefined): number | undefined => a === undefined || b === undefined ? undefined : a - b;
 
 /** What has been used between two readings. */
