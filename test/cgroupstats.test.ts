@@ -108,7 +108,7 @@ grouping('what is killed for its memory is counted, and what the limit stopped',
   await run({ command: ['sh', '-c', 'head -c 100M /dev/zero | tail -c 90M | wc -c'], cgroup: made, reject: false });
   const { events, peak } = (await made.stats()).memory;
   t.equal(events.oomKill, 1);
-  t.ok(events.max! > 0);
+  t.ok(version('memory') === 2 ? events.max! > 0 : events.max !== 0, `${events.max}`);
   t.ok(events.oom === undefined || events.oom >= 1);
   t.ok(peak === undefined || peak <= 16 * M && peak > 12 * M, `${peak}`);
 }, root);
@@ -141,8 +141,8 @@ grouping('what is written to a disk is told, or that it is not known; never that
     if (version('io') === 2 || 'io' in options) t.ok(io !== undefined, 'it is known');
     if (io === undefined) continue;
     const disk = io.find(({ device }) => device === numbers);
-    t.ok(disk !== undefined && disk.writeBytes >= 8 * M && disk.readBytes >= 4 * M, `${JSON.stringify(options)}: ${JSON.stringify(io)}`);
-    t.ok(disk !== undefined && disk.writes >= 1 && disk.reads >= 1, JSON.stringify(io));
+    t.ok(disk !== undefined && disk.writeBytes! >= 8 * M && disk.readBytes! >= 4 * M, `${JSON.stringify(options)}: ${JSON.stringify(io)}`);
+    t.ok(disk !== undefined && disk.writes! >= 1 && disk.reads! >= 1, JSON.stringify(io));
     if (!disk) continue;
     const steps = made.stats({ interval: 400 })[Symbol.asyncIterator]();
     const next = steps.next();

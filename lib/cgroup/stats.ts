@@ -71,8 +71,8 @@ function hugetlb(texts: Texts): Record<string, number> | undefined {
   return sizes.length > 0 ? Object.fromEntries(sizes) : undefined;
 }
 
-/** v1 counts at whichever of the two limits was met. */
-const sumOf = (a: number | undefined, b: number | undefined): number | undefined => a === undefined ? b : a + (b ?? 0);
+/** v1 counts at whichever of the two limits was met, and on some kernels (6.18) at neither, so that 0 tells nothing. */
+const failures = (memory: string | undefined, swap: string | undefined): number | undefined => (single(memory) ?? 0) + (single(swap) ?? 0) || undefined;
 
 function shape(texts: Texts): CgroupStats {
   const v2 = (file: string): string | undefined => texts.get(`v2/${file}`);
@@ -96,7 +96,7 @@ function shape(texts: Texts): CgroupStats {
       file: keyed(memory, 'file') ?? keyed(memoryV1, 'total_cache'),
       swap: single(v2('memory.swap.current')) ?? keyed(memoryV1, 'total_swap'),
       events: {
-        low: keyed(events, 'low'), high: keyed(events, 'high'), max: keyed(events, 'max') ?? sumOf(single(v1('memory.failcnt')), single(v1('memory.memsw.failcnt'))), oom: keyed(events, 'oom'),
+        low: keyed(events, 'low'), high: keyed(events, 'high'), max: keyed(events, 'max') ?? failures(v1('memory.failcnt'), v1('memory.memsw.failcnt')), oom: keyed(events, 'oom'),
         oomKill: keyed(events, 'oom_kill') ?? keyed(oomV1, 'oom_kill'),
       },
     },
@@ -152,8 +152,11 @@ export class StatsReader {
   }
 }
 
-const sum = (io: CgroupStats['io'], key: 'readBytes' | 'writeBytes'): number | undefined => 
-  io?.reduce((total: number | undefined, device) => sumOf(device[key], total), undefined) ?? (io && 0);
+/** Of all devices; undefined when nobody counts. */
+function sum(io: CgroupStats['io'], key: 'readBytes' | 'writeBytes'): number | undefined {
+  const known = (io ?? []).flatMap(device => device[key] ?? []);
+  return io && (known.length > 0 || io.length === 0) ? known.reduce((total, bytes) => total + bytes, 0) : undefined;
+}
 const minus = (a: number | undefined, b: number | undefined): number | undefined => a === undefined || b === undefined ? undefined : a - b;
 
 /** What has been used between two readings. */
