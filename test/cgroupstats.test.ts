@@ -28,7 +28,7 @@ grouping('the same shape on v1 and v2; what the host does not tell is undefined,
     ['current', stats.memory.current, version('memory') !== undefined], ['anon', stats.memory.anon, version('memory') !== undefined], ['file', stats.memory.file, version('memory') !== undefined],
     ['memory peak', stats.memory.peak, has(made, 'memory.peak', 'memory.max_usage_in_bytes')],
     ['low', stats.memory.events.low, v2('memory')], ['high', stats.memory.events.high, v2('memory')], ['oom', stats.memory.events.oom, v2('memory')],
-    ['max', stats.memory.events.max, version('memory') !== undefined], ['oomKill', stats.memory.events.oomKill, version('memory') !== undefined],
+    ['max', stats.memory.events.max, version('memory') === 2], ['oomKill', stats.memory.events.oomKill, version('memory') !== undefined],
     ['pids', stats.pids.current, version('pids') !== undefined], ['pids peak', stats.pids.peak, has(made, 'pids.peak')], ['refused', stats.pids.refused, version('pids') !== undefined],
   ];
   for (const [name, value, known] of told) t.equal(typeof value, known ? 'number' : 'undefined', name);

@@ -148,7 +148,7 @@ export interface CgroupStats {
     /** Page cache. */
     file: number | undefined;
     swap: number | undefined;
-    /** How often: it was taken from below `low`; slowed down by `high`; at `max`; out of memory; processes killed for it. */
+    /** How often: it was taken from below `low`; slowed down by `high`; at `max` (v1: undefined until it was); out of memory; processes killed for it. */
     events: { low: number | undefined; high: number | undefined; max: number | undefined; oom: number | undefined; oomKill: number | undefined };
   };
   pids: {
