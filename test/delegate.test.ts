@@ -82,3 +82,21 @@ grouping('a group is given to a user of the host, but for its limits', async t =
   t.equal(as(`mkdir ${directory}/sub && rmdir ${directory}/sub && echo made`), 'made\n');
   if (v2Controllers.length > 0) t.match(as(`echo max > ${directory}/cgroup.max.depth 2>&1 || echo refused`), /refused/);
 }, root);
+
+/** This library, used by a Node that is itself in a container; prints what `script` returns, or the error. */
+const nested = async (script: string, options: SpawnOptions): Promise<string> => {
+  const index = new URL('../dist/lib/index.js', import.meta.url).href;
+  const text = `import(${JSON.stringify(index)}).then(async ({ createCgroup, run }) => { ${script} }).then(console.log, error => console.log(error.code, error.hint))`;
+  return (await run({ command: ['/usr/bin/env', '-u', 'NODE_OPTIONS', process.execPath, '-e', text], ...options })).stdout;
+};
+
+grouping('inside a container with a cgroup namespace of its own, groups are made in its part of the tree', async t => {
+  if (unified === undefined) return;
+  const script = "const group = await createCgroup({ name: 'inner' }); const { reason } = await run({ command: 'true', cgroup: group, ns: [] }); await group.remove(); return [...Object.values(group.paths), reason].join(' ')";
+  t.equal(await nested(script, { ...inUserNamespace, cgroup: { delegate: true } }), '/sys/fs/cgroup/inner exit\n');
+}, root);
+
+grouping('where the cgroups are mounted read-only, the refusal says so', async t => {
+  const said = await nested('return await createCgroup()', { ns: ['mnt', 'pid', 'cgroup'], user: 0 });
+  t.match(said, /^ENOTSUP .*read-only/);
+}, root);

@@ -9,6 +9,8 @@ export interface CgroupHost {
   unified: { mount: string; root: string; own: string; controllers: readonly string[] } | undefined;
   /** The same for each v1 controller. */
   v1: ReadonlyMap<string, { mount: string; root: string; own: string }>;
+  /** A hierarchy that is mounted read-only, as a container mostly has them. */
+  readOnly: string | undefined;
 }
 
 const unescape = (text: string): string => text.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(parseInt(octal, 8)));
@@ -33,7 +35,9 @@ interface Mounted {
   mount: string;
   root: string;
   type: string;
+  /** Of the hierarchy: its controllers on v1. */
   options: string;
+  readonly: boolean;
 }
 
 /** The mounts of cgroups, without those that a later mount at or above their place hides: proc_pid_mountinfo(5). */
@@ -42,11 +46,12 @@ function visible(mountinfo: string): Mounted[] {
   for (const line of mountinfo.split('\n')) {
     const [left, right] = line.split(' - ');
     if (right === undefined) continue;
-    const [, , , root, mountPoint] = left!.split(' ');
+    const [, , , root, mountPoint, own] = left!.split(' ');
     const [type, , options] = right.split(' ');
+    const readonly = [own!, options!].some(list => list.split(',').includes('ro'));
     const mount = unescape(mountPoint!);
     found = found.filter(below => below.mount !== mount && !below.mount.startsWith(mount === '/' ? mount : `${mount}/`));
-    if (type === 'cgroup' || type === 'cgroup2') found.push({ mount, root: unescape(root!), type, options: options! });
+    if (type === 'cgroup' || type === 'cgroup2') found.push({ mount, root: unescape(root!), type, options: options!, readonly });
   }
   return found;
 }
@@ -55,7 +60,9 @@ function read(): CgroupHost {
   const groups = ownGroups(readFileSync('/proc/self/cgroup', 'utf8'));
   const v1 = new Map<string, { mount: string; root: string; own: string }>();
   let unified: CgroupHost['unified'];
-  for (const { mount, root, type, options } of visible(readFileSync('/proc/self/mountinfo', 'utf8'))) {
+  let readOnly: string | undefined;
+  for (const { mount, root, type, options, readonly } of visible(readFileSync('/proc/self/mountinfo', 'utf8'))) {
+    if (readonly) readOnly ??= mount;
     if (type === 'cgroup2') {
       unified ??= { mount, root, own: below(root, groups.get('') ?? '/'), controllers: controllersOf(mount) };
       continue;
@@ -65,7 +72,7 @@ function read(): CgroupHost {
       if (own !== undefined && !v1.has(controller)) v1.set(controller, { mount, root, own: below(root, own) });
     }
   }
-  return { unified, v1 };
+  return { unified, v1, readOnly };
 }
 
 function readText(path: string): string | undefined {
@@ -229,19 +236,6 @@ export function unifiedPlaces(): string[] {
     if (writable(directory)) places.push(directory);
   }
   return places;
-}
-
-/** A mount of cgroups that nobody can write to, as a container mostly has it. */
-export function readOnlyMount(): string | undefined {
-  const { unified, v1 } = cgroupHost();
-  return [...unified ? [unified] : [], ...v1.values()].map(({ mount }) => mount).find(mount => {
-    try {
-      accessSync(mount, constants.W_OK);
-      return false;
-    } catch (error) {
-      return (error as NodeJS.ErrnoException).code === 'EROFS';
-    }
-  });
 }
 
 /** Our own v2 group, when only the processes in it keep its children from having controllers. */

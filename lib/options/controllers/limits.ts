@@ -1,7 +1,7 @@
 // The limits of all controllers, and what is written for them on this host.
 import { join } from 'node:path';
 import { ContainedError } from '../../errors.js';
-import { cgroupHost, occupiedGroup, readOnlyMount } from '../../host/cgroups.js';
+import { cgroupHost, occupiedGroup } from '../../host/cgroups.js';
 import type { CgroupWrite, Placement } from '../settings.js';
 import { hugetlb, misc, pids, rdma } from './counts.js';
 import { cpu, cpuset } from './cpu.js';
@@ -23,7 +23,7 @@ const refused = (step: string, hint: string): ContainedError => new ContainedErr
 });
 
 function whyNone(): string {
-  const readOnly = readOnlyMount();
+  const { readOnly } = cgroupHost();
   if (readOnly !== undefined) return `${readOnly} is mounted read-only, as in a container: start that with a writable cgroup of its own (docker run --cgroupns=private and a mount of it, podman, or delegate: true here)`;
   const occupied = occupiedGroup();
   if (occupied !== undefined) {
