@@ -14,7 +14,7 @@ import { encodeSection } from '../dist/lib/program/encode.js';
 import { print, stepError } from '../dist/lib/program/words.js';
 import type { Op } from '../types/program.js';
 import type { DeviceAccess, DeviceRule } from '../types/devices.js';
-import { needsRoot, needsUser, scratch, tidy, until } from './env.js';
+import { needsHost, needsUser, scratch, tidy, until } from './env.js';
 
 const resolve = (...rules: DeviceRule[]): DeviceSetting => resolveDevices('devices', rules);
 const NOTHING: DeviceRule[] = [{ allow: false, type: 'c' }, { allow: false, type: 'b' }];
@@ -272,7 +272,7 @@ const worlds: [name: string, mount: string | undefined, apply: (directory: strin
 ];
 
 for (const [name, mount, apply] of worlds) {
-  const skip = needsRoot || (mount === undefined ? 'this host does not have it' : false);
+  const skip = needsHost(mount !== undefined, name);
   tidy(`${name}: the kernel allows what the rules allow, at open and at mknod`, async t => {
     await withGroup(mount!, ({ directory, inside }) => {
       const node = join(scratch(t), 'node');
@@ -304,11 +304,11 @@ for (const [name, mount, apply] of worlds) {
   }, { skip });
 }
 
-/** Kernel ids of the device programs at this very group: BPF_PROG_QUERY, by way of bpftool where it is installed. */
-const bpftool = ['/usr/sbin/bpftool', '/usr/bin/bpftool'].find(existsSync);
+/** Kernel ids of the device programs at this very group: BPF_PROG_QUERY, by way of bpftool. */
+const bpftool = ['/usr/sbin/bpftool', '/usr/bin/bpftool'].find(existsSync) ?? 'bpftool';
 const attached = (directory: string): { id: number; name: string; attach_flags: string }[] =>
-  JSON.parse(execFileSync(bpftool!, ['-j', 'cgroup', 'show', directory], { encoding: 'utf8' }) || '[]') as { id: number; name: string; attach_flags: string }[];
-const onUnified = needsRoot || (unified === undefined ? 'this host has no cgroup v2' : false);
+  JSON.parse(execFileSync(bpftool, ['-j', 'cgroup', 'show', directory], { encoding: 'utf8' }) || '[]') as { id: number; name: string; attach_flags: string }[];
+const onUnified = needsHost(unified !== undefined, 'cgroup v2');
 
 tidy('v2: an update takes the place of the program; there is always exactly one, until the group is gone', async t => {
   await withGroup(unified!, async ({ directory }) => {
@@ -320,10 +320,10 @@ tidy('v2: an update takes the place of the program; there is always exactly one,
     t.match([second, more], [{ name: 'contained_dev', attach_flags: 'multi' }, []]);
     t.not(first!.id, second!.id);
     rmdirSync(directory);
-    const programs = (): number[] => (JSON.parse(execFileSync(bpftool!, ['-j', 'prog', 'show'], { encoding: 'utf8' })) as { id: number }[]).map(({ id }) => id);
+    const programs = (): number[] => (JSON.parse(execFileSync(bpftool, ['-j', 'prog', 'show'], { encoding: 'utf8' })) as { id: number }[]).map(({ id }) => id);
     t.ok(await until(() => !programs().some(id => id === first!.id || id === second!.id)), 'the kernel has dropped them');
   });
-}, { skip: onUnified || (bpftool === undefined ? "install Debian's package bpftool" : false) });
+}, { skip: onUnified });
 
 tidy('v2: while it is updated, no device is usable that neither rules allow and none unusable that both do', async t => {
   await withGroup(unified!, async ({ directory }) => {

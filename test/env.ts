@@ -21,6 +21,9 @@ const limitable = root || unifiedParent(['memory', 'cpu', 'pids']) !== undefined
 export const needsLimits = limitable ? false : 'for root only, or with a delegated group; the pass as root runs it';
 export const needsNoLimits = limitable ? 'without root only, and without delegation; the pass as an unprivileged user runs it' : false;
 
+/** For tests of what this host need not have; the virtual machines of test/vm have it. */
+export const needsHost = (there: boolean, what: string): string | false => needsRoot || (!there && `for another kind of host (${what}); test/vm has one`);
+
 /** Mount points of cgroup hierarchies: v2, and v1 by controller. */
 export const hierarchies = cgroupHost();
 

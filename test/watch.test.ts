@@ -6,16 +6,16 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { Worker } from 'node:worker_threads';
 import { watchEventfd, watchFile, watchPressure, type Watch, type WatchListener } from '../dist/lib/cgroup/watch.js';
-import { fixture, needsRoot, runFixture, scratch, tidy, until } from './env.js';
+import { fixture, needsHost, runFixture, scratch, tidy, until } from './env.js';
 
 const mounts = readFileSync('/proc/self/mountinfo', 'utf8').split('\n').map(line => line.split(' '));
 const unified = mounts.find(words => words.includes('cgroup2'))?.[4];
 const memory = mounts.find(words => words.at(-3) === 'cgroup' && words.at(-1)!.split(',').includes('memory'))?.[4];
 const controllers = unified === undefined ? [] : readFileSync(join(unified, 'cgroup.controllers'), 'utf8').trim().split(' ');
-const needsUnified = needsRoot || (unified === undefined && 'needs cgroup v2');
-const needsV1 = needsRoot || (memory === undefined && 'needs the memory controller on v1');
-const needs = (controller: string): string | false => needsUnified || (!controllers.includes(controller) && `needs ${controller} on v2`);
-const needsPressure = needsUnified || (!existsSync('/proc/pressure/cpu') && 'needs a kernel that measures pressure');
+const needsUnified = needsHost(unified !== undefined, 'cgroup v2');
+const needsV1 = needsHost(memory !== undefined, 'the memory controller on v1');
+const needs = (controller: string): string | false => needsHost(controllers.includes(controller), `${controller} on v2`);
+const needsPressure = needsHost(unified !== undefined && existsSync('/proc/pressure/cpu'), 'a kernel that measures pressure');
 
 const made: string[] = [];
 let groups = 0;
