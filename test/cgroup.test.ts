@@ -2,7 +2,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { once } from 'node:events';
-import { ContainedError, OptionError, run, spawnContained } from 'spawn-contained';
+import { ContainedError, createCgroup, OptionError, run, spawnContained } from 'spawn-contained';
 import type { CgroupOptions, Contained } from 'spawn-contained';
 import { mark, needsLimits, needsNoLimits, needsRoot, processesWith, tidy, until } from './env.js';
 
@@ -62,6 +62,21 @@ tidy('the reason is oom only then', async t => {
   t.match(await killed.exited, { reason: 'signal', signal: 'SIGKILL', usage: { oomKills: 0 } });
   const timed = await run({ command: ['sleep', mark()], timeout: 100, killSignal: 'SIGKILL', cgroup, reject: false });
   t.equal(timed.reason, 'timeout');
+}, { skip: needsLimits });
+
+tidy('in a group that others use too, what was killed before and beside is not of this container', async t => {
+  const group = await createCgroup({ memory: { max: '16M' } });
+  const hog = ['sh', '-c', 'exec tail /dev/zero'] as const;
+  for (let i = 0; i < 2; ++i) {
+    const { reason, signal, usage } = await run({ command: hog, cgroup: group, reject: false });
+    t.same([reason, signal, usage.oomKills! > 0], ['oom', 'SIGKILL', true]);
+  }
+  t.match(await run({ command: ['sh', '-c', 'exit 3'], cgroup: group, reject: false }), { reason: 'exit', code: 3, usage: { oomKills: 0 } });
+  const killed = spawnContained({ command: ['sleep', mark()], cgroup: group });
+  await killed.ready;
+  process.kill(killed.pid!, 'SIGKILL');
+  t.match(await killed.exited, { reason: 'signal', usage: { oomKills: 0 } });
+  await group.remove();
 }, { skip: needsLimits });
 
 tidy('a page cache that is as large as the limit is no reason to kill', async t => {

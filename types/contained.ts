@@ -20,7 +20,7 @@ export interface Usage {
   memoryPeak: number | undefined;
   /** Most processes and threads at once. */
   pidsPeak: number | undefined;
-  /** How often the kernel killed because of the memory limit; where a whole group dies (v2), its first victim may count twice. */
+  /** How often the kernel killed because of the memory limit; where a whole group dies (v2), its first victim may count twice; in a group that others use too, meanwhile. */
   oomKills: number | undefined;
 }
 

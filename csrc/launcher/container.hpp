@@ -52,6 +52,7 @@ class Container {
   void send(Report report, const Text* text);
   void kill_members();
   int undo(const Op& op);
+  void read_counter(const char* path);
 
   uint32_t id_;
   pid_t pid_ = 0, helper_ = 0;

@@ -121,7 +121,10 @@ static int act_outside(const Op& op, Launch& launch) {
 
 bool Container::run_list(Launch& launch, uint32_t list) {
   for (uint32_t i = 0; i < launch.program->counts[list]; ++i) {
-    if (const int error = step(launch, list, i, act_outside)) {
+    const Op& op = launch.program->ops()[list_start(*launch.program, list) + i];
+    if (op.code == Code::read) {  // what a group that others use too had counted before
+      read_counter(launch.state.text(op.strings[0]));
+    } else if (const int error = step(launch, list, i, act_outside)) {
       if (list == kRelease) on_channel();  // a child that has died meanwhile has said why, and that is the reason
       fail(list, i, error);
       return false;

@@ -20,12 +20,17 @@ int Container::undo(const Op& op) {
   state.target = pid_;
   if (op.code == Code::killGroup && pid_ == 0) return 0;
   if (op.code == Code::read) {
-    char text[4096];
-    const ssize_t size = sys::read_file(AT_FDCWD, state.text(op.strings[0]), text, sizeof text);
-    counters_.append(size < 0 ? "" : text, size < 0 ? 1 : static_cast<uint32_t>(size) + 1);
+    read_counter(state.text(op.strings[0]));
     return 0;
   }
   return perform(op, state);
+}
+
+// A counter that is not there is told as nothing, so that the others keep their places.
+void Container::read_counter(const char* path) {
+  char text[4096];
+  const ssize_t size = sys::read_file(AT_FDCWD, path, text, sizeof text);
+  counters_.append(size < 0 ? "" : text, size < 0 ? 1 : static_cast<uint32_t>(size) + 1);
 }
 
 // A directory is busy while a member is still dying: it is killed (again) and the step tried again, after 1, 2, 4 …

@@ -181,8 +181,11 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
     this.exitCode = exit.code;
     const signal = exit.signal === SIGKILL && exit.requestedSignal !== 0 ? exit.requestedSignal : exit.signal;
     this.signalCode = exit.signal === 0 ? null : SIGNAL_NAMES.get(signal) ?? null;
-    const usage = usageOf(this.#template.settings.cgroup?.counters.map(({ name }) => name) ?? [], exit, performance.now() - this.#started);
-    const outcome: Outcome = { reason: this.#reasonOf(exit, usage.oomKills), code: this.exitCode, signal: this.signalCode, usage };
+    const { counters = [], made = true } = this.#template.settings.cgroup ?? {};
+    const usage = usageOf(counters.map(({ name }) => name), !made, exit, performance.now() - this.#started);
+    // In a group of several it may have been another that was killed for its memory.
+    const kills = made || exit.signal === SIGKILL ? usage.oomKills : undefined;
+    const outcome: Outcome = { reason: this.#reasonOf(exit, kills), code: this.exitCode, signal: this.signalCode, usage };
     if (exit.undoErrno !== 0) this.#exited.reject(stepError(this.#program(), 4, exit.undoIndex, exit.undoErrno));
     else this.#exited.resolve(outcome);
     try {

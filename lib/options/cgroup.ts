@@ -151,9 +151,14 @@ function hostIds({ user, maps }: Identity): { uid: number; gid: number } {
   return { uid: outside(maps?.uid, uid), gid: outside(maps?.gid, gid) };
 }
 
-/** A group that is there: nothing of it is ours. */
-const joined = ({ unified, v1 }: Placement): CgroupSetting =>
-  ({ made: false, unified: unified?.directory, enable: [], v1: byDirectory(v1), limits: [], devices: undefined, owner: undefined, counters: [] });
+/** A group that is there: nothing of it is ours, and of what it counts only whether somebody was killed for its memory. */
+const joined = ({ unified, v1 }: Placement): CgroupSetting => ({
+  made: false, unified: unified?.directory, enable: [], v1: byDirectory(v1), limits: [], devices: undefined, owner: undefined,
+  counters: [
+    ...unified?.controllers.includes('memory') ? [{ name: 'unified/memory.events', path: join(unified.directory, 'memory.events') }] : [],
+    ...v1.has('memory') ? [{ name: 'v1/memory.oom_control', path: join(v1.get('memory')!, 'memory.oom_control') }] : [],
+  ],
+});
 
 /** Who is to make it; undefined where that depends on who owns the tree. */
 export function managerOf(value: CreateCgroupOptions): 'cgroupfs' | 'systemd' | undefined {

@@ -101,7 +101,7 @@ export interface CgroupSetting {
   devices: { setting: DeviceSetting; v1: string | undefined } | undefined;
   /** Whom it is given to: ids of the host. */
   owner: { uid: number; gid: number } | undefined;
-  /** Files that tell what was used, by what they are called in handle/usage.ts. */
+  /** Files that tell what was used, by what they are called in handle/usage.ts. Of a group that is not ours alone: before, and after. */
   counters: readonly { name: string; path: string }[];
 }
 

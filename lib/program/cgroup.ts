@@ -56,10 +56,12 @@ export function makeOps(setting: CgroupSetting, slots: Slots): Pick<Group, 'host
   return { host, made };
 }
 
+const readOp = ({ path }: CgroupSetting['counters'][number]): Op => ({ op: 'read', path });
+
 /** The directories are made, limited and opened by the launcher, before there is a process to limit. */
 export function makeGroups(setting: CgroupSetting | undefined, slots: Slots): Group {
   if (!setting) return { setting, host: [], slot: -1, tasks: [], made: new Map() };
-  const { host, made } = setting.made ? makeOps(setting, slots) : { host: [], made: new Map<string, number>() };
+  const { host, made } = setting.made ? makeOps(setting, slots) : { host: setting.counters.map(readOp), made: new Map<string, number>() };
   const ops = [...host];
   const slot = setting.unified !== undefined ? slots.take() : -1;
   if (setting.unified !== undefined) ops.push({ op: 'open', path: setting.unified, to: slot, at: CWD, flags: constants.O_RDONLY | constants.O_DIRECTORY });
@@ -84,7 +86,7 @@ export const joinGroups = ({ tasks }: Group): Op[] => tasks.map(fd => ({ op: 'wr
  */
 export function removeGroups(settings: Settings, { setting, made }: Group): Op[] {
   const alone = settings.namespaces.create.has('pid');
-  if (!setting?.made) return alone ? [] : [{ op: 'killGroup', forgive: os.errno.ESRCH }];
+  if (!setting?.made) return [...alone ? [] : [{ op: 'killGroup', forgive: os.errno.ESRCH } as const], ...setting?.counters.map(readOp) ?? []];
   const { unified, v1, counters } = setting;
   const after = (path: string): { after: number } => ({ after: made.get(path)! });
   const whenBusy = alone ? 1 : 0;
