@@ -75,7 +75,7 @@ function writeHint(path: string, errno: string): string | undefined {
     return errno === 'EBUSY' ? 'a cgroup v2 group with processes in it cannot have controllers for its children; give cgroup.parent'
       : errno === 'ENOENT' ? 'the group does not exist, or has not these controllers itself' : undefined;
   }
-  if (!/^(cgroup|memory|cpu|cpuset|io|blkio|pids|hugetlb|rdma|misc|devices|net_cls|net_prio)\./.test(file)) return undefined;
+  if (!/^(cgroup|memory|cpu|cpuset|io|blkio|pids|hugetlb|rdma|misc|devices|freezer|net_cls|net_prio)\./.test(file)) return undefined;
   switch (`${errno}`) {
     case 'ENOENT': return `somebody has removed the group, or this kernel has no ${file}, or the controller is not enabled for the group: see cgroup.controllers there`;
     case 'ENODEV': return file.startsWith('io.') || file.startsWith('blkio.') ? 'no such block device; a partition cannot be limited, but its disk can' : 'somebody else has removed the group';
