@@ -119,18 +119,18 @@ void signal_container(const Napi::CallbackInfo& info) {
 
 // pipes(count): [read end, write end, …], or [-errno] and nothing is open.
 Napi::Value make_pipes(const Napi::CallbackInfo& info) {
-  const uint32_t count = info[0].As<Napi::Number>().Uint32Value();
+  const size_t count = info[0].As<Napi::Number>().Uint32Value();
   Napi::Array ret = Napi::Array::New(info.Env(), 2 * count);
   std::vector<int> ends(2 * count);
-  for (uint32_t i = 0; i < count; ++i) {
-    if (pipe2(&ends[2 * i], O_CLOEXEC) == 0) continue;
+  for (size_t i = 0; i < 2 * count; i += 2) {
+    if (pipe2(&ends[i], O_CLOEXEC) == 0) continue;
     const int error = errno;
-    for (uint32_t k = 0; k < 2 * i; ++k) close(ends[k]);
+    for (size_t k = 0; k < i; ++k) close(ends[k]);
     ret = Napi::Array::New(info.Env());
     ret[0u] = Napi::Number::New(info.Env(), -error);
     return ret;
   }
-  for (uint32_t i = 0; i < 2 * count; ++i) {
+  for (uint32_t i = 0; i < ends.size(); ++i) {
     ret[i] = Napi::Number::New(info.Env(), ends[i]);
     listener_of(info.Env())->loose.insert(ends[i]);
   }

@@ -128,6 +128,7 @@ void obey(const char* message, const int* fds, int count) {
 
 // A request that did not fit into a packet is read from its memfd.
 void obey_memfd(int* fds, int count) {
+  if (count == 0) return;
   const sys::Fd memfd(fds[count - 1]);
   struct stat found;
   if (fstat(memfd.get(), &found) < 0) return;
