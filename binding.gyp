@@ -2,7 +2,7 @@
   # One list of sources for node-gyp and CMake: csrc/sources.txt. `ops` goes into both programs.
   "target_defaults": {
     "cflags_cc!": ["-std=gnu++17", "-fno-exceptions"],
-    "cflags_cc": ["-std=c++20", "-fno-exceptions", "-fno-rtti", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wshadow", "-Werror", "-O2", "-g0"],
+    "cflags_cc": ["-std=c++20", "-fno-exceptions", "-fno-rtti", "-fvisibility=hidden", "-fstack-protector-strong", "-Wall", "-Wextra", "-Wshadow", "-Werror", "-O2", "-g0"],
     "defines": ["_GNU_SOURCE"]
   },
   "targets": [

@@ -1,8 +1,8 @@
 // What dead processes of this library left behind when neither they nor their launcher could clean up.
-import { readdir, rmdir, writeFile, readFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { SweepReport } from '../types/sweep.js';
+import * as actions from './cgroup/actions.js';
 import { cgroupHost, GROUP_PREFIX, unifiedPlaces, v1Parent } from './host/cgroups.js';
 import { startTimeOf } from './host/facts.js';
 
@@ -21,26 +21,14 @@ function parents(): { directory: string; unified: boolean }[] {
   ];
 }
 
-async function killMembers(directory: string, unified: boolean): Promise<number> {
-  const pids = (await readFile(join(directory, 'cgroup.procs'), 'utf8')).split('\n').filter(line => line !== '');
-  if (unified) await writeFile(join(directory, 'cgroup.kill'), '1');
-  else for (const pid of pids) try { process.kill(Number(pid), 'SIGKILL'); } catch { /* it has ended by itself */ }
-  return pids.length;
-}
-
-/** A directory is busy until the last member is gone; a second is more than that takes. */
+/** How many processes it has killed. */
 async function remove(directory: string, unified: boolean): Promise<number> {
-  let killed = 0;
-  for (let wait = 1; ; wait *= 2) {
-    killed += await killMembers(directory, unified);
-    try {
-      await rmdir(directory);
-      return killed;
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EBUSY' || wait > 512) throw error;
-    }
-    await sleep(wait);
-  }
+  const where = unified ? { unified: { directory, controllers: [] }, v1: new Map<string, string>() } : { unified: undefined, v1: new Map([['', directory]]) };
+  let members = 0;
+  for (const group of await actions.depthFirst(directory)) members += (await actions.orGone(readFile(join(group, 'cgroup.procs'), 'utf8'), '')).split('\n').length - 1;
+  await actions.kill(where);
+  await actions.remove(where, true);
+  return Math.max(0, members);
 }
 
 /**

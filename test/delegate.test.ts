@@ -4,6 +4,7 @@ import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { createCgroup, run } from 'spawn-contained';
 import type { CgroupOptions, SpawnOptions } from 'spawn-contained';
+import { native } from '../dist/lib/native.js';
 import { errorOf, group, grouping, nameFor, root, unified, v2Controllers, version, directoriesNamed } from './groups.js';
 
 const inUserNamespace: SpawnOptions = {
@@ -81,6 +82,22 @@ grouping('a group is given to a user of the host, but for its limits', async t =
   const as = (script: string): string => execFileSync('setpriv', ['--reuid=54321', '--regid=54322', '--clear-groups', 'sh', '-c', script], { encoding: 'utf8', cwd: '/' });
   t.equal(as(`mkdir ${directory}/sub && rmdir ${directory}/sub && echo made`), 'made\n');
   if (v2Controllers.length > 0) t.match(as(`echo max > ${directory}/cgroup.max.depth 2>&1 || echo refused`), /refused/);
+}, root);
+
+grouping('whatever it makes there, all of it goes, and the launcher lives', async t => {
+  if (unified === undefined) return;
+  await run({ command: 'true' });
+  const launcher = native().launcherPid();
+  const long = (length: number): string => `mkdir /sys/fs/cgroup/$(printf '%0${length}d' 0)`;
+  const scripts = [
+    ...[255, 256, 300, 3000, 4000].map(long), 'mkdir /sys/fs/cgroup/.hidden /sys/fs/cgroup/..two /sys/fs/cgroup/.hidden/...',
+    'cd /sys/fs/cgroup; for i in $(seq 32); do mkdir d && cd d; done', 'cd /sys/fs/cgroup; for i in $(seq 990); do mkdir g$i; done',
+    'cd /sys/fs/cgroup; for i in $(seq 30); do mkdir a$i; for k in $(seq 30); do mkdir a$i/b$k; done; done',
+  ];
+  for (const script of scripts) t.match(await inside(script), { code: 0, stderr: '' }, script.slice(0, 60));
+  t.not((await inside('cd /sys/fs/cgroup; for i in $(seq 33); do mkdir d && cd d || exit 1; done')).code, 0, 'no deeper');
+  t.not((await inside('cd /sys/fs/cgroup; for i in $(seq 1001); do mkdir g$i || exit 1; done')).code, 0, 'and no more');
+  t.equal(native().launcherPid(), launcher, 'it is the same one');
 }, root);
 
 /** This library, used by a Node that is itself in a container; prints what `script` returns, or the error. */

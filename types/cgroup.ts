@@ -93,7 +93,8 @@ export interface CgroupOptions extends CgroupLimits {
   parent?: string | Cgroup;
   /**
    * Whether the group is given into the hands of whoever runs in it: it belongs to the command's user, who can make groups
-   * in it but not change its limits, and has them at /sys/fs/cgroup (kernel document cgroup-v2, "Delegation"). v2 only.
+   * in it but not change its limits, and has them at /sys/fs/cgroup (kernel document cgroup-v2, "Delegation"): up to 1000, 32 deep, unless
+   * `unified` sets cgroup.max.descendants and cgroup.max.depth. v2 only.
    * For `createCgroup`: the ids that it is to belong to.
    */
   delegate?: boolean | { uid: number; gid: number };
@@ -203,9 +204,9 @@ export interface PressureTrigger {
 
 /** What `move` has done. */
 export interface MoveResult {
-  /** Processes that are in the group now. */
+  /** Processes that are in the group now, on every hierarchy. */
   moved: number;
-  /** Those that are not, with the reason. */
+  /** Those that are not, with the reason; they are where they were on the hierarchy that refused, and on those after it. */
   errors: readonly { pid: number; code: string; errno: number }[];
 }
 

@@ -17,7 +17,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
-#include <thread>
+#include <pthread.h>
 #include <unordered_map>
 
 namespace contained {
@@ -281,16 +281,23 @@ bool hear_all() {
   }
 }
 
-// All signals are blocked in it: they are for Node's own threads.
-void ensure_running() {
-  if (running) return;
-  running = true;
-  wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+void* listen_thread(void*) { listen(); }
+
+// All signals are blocked in it: they are for Node's own threads. An errno when there can be none.
+int ensure_running() {
+  if (running) return 0;
+  if (wake_fd < 0) wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (wake_fd < 0) return errno;
   sigset_t all, old;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &old);
-  std::thread(listen).detach();
+  pthread_t thread;
+  const int error = pthread_create(&thread, nullptr, listen_thread, nullptr);
   pthread_sigmask(SIG_SETMASK, &old, nullptr);
+  if (error) return error;
+  pthread_detach(thread);
+  running = true;
+  return 0;
 }
 
 }  // namespace
@@ -301,13 +308,16 @@ void spawn(Listener* listener, const uint8_t* request, size_t size, std::vector<
   const uint8_t* const undo = request + sizeof header + program.size;
 
   const std::lock_guard<std::mutex> lock(mutex);
-  ensure_running();
   uint32_t ops = 0;
   for (const uint32_t count : program.counts) ops += count;
   bool init = false;
   for (uint32_t i = 0; i < ops; ++i) init |= program.ops()[i].code == Code::init;
   records.emplace(header.id, Record{listener, {undo, request + size}, program.counts[kHost], header.clone_flags,
                                     program.counts[kJoin] > 0, init});
+  if (const int error = ensure_running()) {
+    close_owned(fds);
+    return fail(header.id, error);
+  }
   Header small;
   if (size > kPacket && move_to_memfd(request, size, &small, &fds))
     return submit(header.id, reinterpret_cast<const uint8_t*>(&small), sizeof small, std::move(fds));
@@ -334,7 +344,7 @@ void forget(Listener* listener) {
 
 void connect() {
   const std::lock_guard<std::mutex> lock(mutex);
-  ensure_running();
+  (void)ensure_running();
 }
 
 int launcher_pid() {

@@ -22,7 +22,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
-#include <thread>
+#include <pthread.h>
 #include <unordered_map>
 
 namespace contained {
@@ -51,7 +51,6 @@ std::unordered_map<uint32_t, Held>& watches = *new std::unordered_map<uint32_t, 
 std::multimap<Place, uint32_t>& groups = *new std::multimap<Place, uint32_t>;
 std::deque<Held>& to_open = *new std::deque<Held>;
 std::deque<Held>& to_close = *new std::deque<Held>;
-bool running = false;  // the threads
 uint32_t last_id = 0;
 int epoll_fd = -1, inotify_fd = -1;
 
@@ -190,7 +189,8 @@ void on_event(uint32_t id) {
 }
 
 void on_removals() {
-  alignas(inotify_event) char buffer[4096];
+  // Names in kernfs are as long as a path; an event that does not fit would stay and be told of for ever.
+  alignas(inotify_event) char buffer[16384];
   const ssize_t n = read(inotify_fd, buffer, sizeof buffer);
   std::deque<uint32_t> concerned;
   for (ssize_t at = 0; at < n;) {
@@ -206,7 +206,7 @@ void on_removals() {
   for (const uint32_t id : concerned) on_event(id);
 }
 
-[[noreturn]] void wait_thread() {
+[[noreturn]] void* wait_thread(void*) {
   for (;;) {
     epoll_event events[64];
     const int n = epoll_wait(epoll_fd, events, 64, -1);
@@ -217,7 +217,7 @@ void on_removals() {
   }
 }
 
-[[noreturn]] void open_thread() {
+[[noreturn]] void* open_thread(void*) {
   for (;;) {
     std::unique_lock<std::mutex> lock(mutex);
     has_work.wait(lock, [] { return !to_open.empty() || !to_close.empty(); });
@@ -233,24 +233,35 @@ void on_removals() {
 }
 
 // All signals are blocked in the threads: they are for Node's own.
-int ensure_running() {
-  if (running) return 0;
-  sys::Fd epoll(epoll_create1(EPOLL_CLOEXEC));
-  sys::Fd inotify(inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
-  epoll_event event{};
-  event.events = EPOLLIN;
-  event.data.u64 = kInotify;
-  if (!epoll || !inotify || epoll_ctl(epoll.get(), EPOLL_CTL_ADD, inotify.get(), &event) < 0) return errno;
-  epoll_fd = epoll.release();
-  inotify_fd = inotify.release();
-  running = true;
+int start(void* (*body)(void*), bool* started) {
+  if (*started) return 0;
   sigset_t all, old;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &old);
-  std::thread(wait_thread).detach();
-  std::thread(open_thread).detach();
+  pthread_t thread;
+  const int error = pthread_create(&thread, nullptr, body, nullptr);
   pthread_sigmask(SIG_SETMASK, &old, nullptr);
+  if (error) return error;
+  pthread_detach(thread);
+  *started = true;
   return 0;
+}
+
+int ensure_running() {
+  static bool waits = false, opens = false;
+  if (waits && opens) return 0;
+  if (epoll_fd < 0) {
+    sys::Fd epoll(epoll_create1(EPOLL_CLOEXEC));
+    sys::Fd inotify(inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
+    epoll_event event{};
+    event.events = EPOLLIN;
+    event.data.u64 = kInotify;
+    if (!epoll || !inotify || epoll_ctl(epoll.get(), EPOLL_CTL_ADD, inotify.get(), &event) < 0) return errno;
+    epoll_fd = epoll.release();
+    inotify_fd = inotify.release();
+  }
+  if (const int error = start(wait_thread, &waits)) return error;
+  return start(open_thread, &opens);
 }
 
 }  // namespace
@@ -259,7 +270,7 @@ uint32_t watch(WatchListener* listener, WatchKind kind, std::string path, std::s
   const std::lock_guard<std::mutex> lock(mutex);
   const uint32_t id = ++last_id;
   if (const int error = ensure_running()) {
-    listener->hear(id, {false, 0, {}, error, "inotify_init"});
+    listener->hear(id, {false, 0, {}, error, "pthread_create"});
     return id;
   }
   const auto made = std::make_shared<Watch>(Watch{id, listener, kind, std::move(path), std::move(argument), {}, {}, {-1, ""}, false});

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 namespace contained {
 
@@ -17,54 +18,79 @@ static int kill_members(const char* path) {
   if (sys::read_file(AT_FDCWD, name, text, sizeof text) < 0) return errno;
   for (char *at = text, *end; *at; at = end + 1) {
     const long pid = strtol(at, &end, 10);
-    if (end == at) break;
+    // A list that is longer than the text ends in a part of a number, and that is somebody else's.
+    if (end == at || *end != '\n') break;
     if (pid > 0) kill(static_cast<pid_t>(pid), SIGKILL);
-    if (!*end) break;
   }
   return 0;
 }
 
-// The first group in a group.
-static bool first_child(int group, char name[NAME_MAX + 1]) {
-  DIR* directory = fdopendir(openat(group, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!directory) return false;
-  bool ret = false;
-  while (const dirent* entry = readdir(directory)) {
-    if (entry->d_type != DT_DIR || entry->d_name[0] == '.') continue;
-    strcpy(name, entry->d_name);
-    ret = true;
-    break;
-  }
-  closedir(directory);
-  return ret;
+// A walk through the groups below one, whatever a container has made there: names as long as a path, any depth, and more
+// coming while it goes. Nothing is copied, a few milliseconds are all it takes at once, and what is left is EBUSY.
+namespace {
+
+constexpr int kDeepest = 64;  // more than `delegate` allows
+constexpr uint64_t kAtOnceNs = 5'000'000;
+
+uint64_t now_ns() {
+  timespec time;
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return static_cast<uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(time.tv_nsec);
 }
 
-// A container may have made any number of groups in its own, at any depth: no recursion, no paths, and no more at once
-// than some milliseconds of work. EBUSY: there is more to do, or a member is still dying.
-static int remove_children(const char* path) {
-  constexpr int kAtOnce = 1000;
-  sys::Fd group(open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!group) return errno;
-  char name[NAME_MAX + 1];
-  bool returned = false;
-  for (int depth = 0, steps = 0; steps < kAtOnce; ++steps) {
-    if (!first_child(group.get(), name)) {
-      if (depth == 0) return 0;
-      group.reset(openat(group.get(), "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-      --depth;
-      returned = true;
-    } else if (unlinkat(group.get(), name, AT_REMOVEDIR) == 0) {
-      returned = false;
-    } else if (errno != EBUSY || returned) {
-      return errno;
-    } else {
-      group.reset(openat(group.get(), name, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-      ++depth;
-    }
-    if (!group) return errno;
+class Descent {
+ public:
+  explicit Descent(int group) { enter(group); }
+  ~Descent() {
+    while (depth_ > 0) leave();
   }
-  return EBUSY;
+  bool enter(int group) {
+    DIR* directory = group < 0 || depth_ == kDeepest ? nullptr : fdopendir(group);
+    if (!directory && group >= 0) close(group);
+    if (directory) levels_[depth_++] = directory;
+    return directory;
+  }
+  void leave() { closedir(levels_[--depth_]); }
+  DIR* here() const { return levels_[depth_ - 1]; }
+  int depth() const { return depth_; }
+
+ private:
+  DIR* levels_[kDeepest];
+  int depth_ = 0;
+};
+
+bool is_group(const dirent& entry) {
+  return entry.d_type == DT_DIR && strcmp(entry.d_name, ".") != 0 && strcmp(entry.d_name, "..") != 0;
 }
+
+int remove_children(const char* path) {
+  Descent descent(open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (descent.depth() == 0) return errno;
+  long places[kDeepest];
+  int error = 0;
+  bool emptied = false;  // the entry that comes is the group we have come out of
+  for (const uint64_t end = now_ns() + kAtOnceNs; descent.depth() > 0;) {
+    if (now_ns() > end) return EBUSY;
+    places[descent.depth() - 1] = telldir(descent.here());
+    const dirent* entry = readdir(descent.here());
+    if (!entry) {
+      descent.leave();
+      if (descent.depth() > 0) seekdir(descent.here(), places[descent.depth() - 1]);
+      emptied = true;
+      continue;
+    }
+    if (!is_group(*entry)) continue;
+    const int group = dirfd(descent.here());
+    if (unlinkat(group, entry->d_name, AT_REMOVEDIR) < 0 && errno != ENOENT) {
+      const bool again = emptied || errno != EBUSY || !descent.enter(openat(group, entry->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+      if (again) error = EBUSY;
+    }
+    emptied = false;
+  }
+  return error;
+}
+
+}  // namespace
 
 int remove_cgroup(const char* path, bool tree) {
   int error = sys::check(unlinkat(AT_FDCWD, path, AT_REMOVEDIR));

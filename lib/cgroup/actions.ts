@@ -19,19 +19,34 @@ const PATIENCE = 10_000;
 
 const write = (path: string, text: string): Op => ({ op: 'write', path, text, at: CWD });
 
-/** Resolves when cgroup.events says so; rejects when the group is gone. */
-async function untilState(directory: string, key: 'frozen' | 'populated', value: 0 | 1): Promise<void> {
+/** Resolves when cgroup.events says so, to false after that many milliseconds; rejects when the group is gone. */
+async function untilState(directory: string, key: 'frozen' | 'populated', value: 0 | 1, ms: number): Promise<boolean> {
   const path = join(directory, 'cgroup.events');
-  await new Promise<void>((resolve, reject) => {
+  return await new Promise<boolean>((resolve, reject) => {
+    const timer = setTimeout(() => { watch.close(); resolve(false); }, ms);
     const watch = watchFile(path, text => {
-      if (text === null) reject(gone(path));
-      else if (keyed(text, key) === value) resolve();
-      else return;
+      if (text !== null && keyed(text, key) !== value) return;
+      clearTimeout(timer);
       watch.close();
+      if (text === null) reject(gone(path));
+      else resolve(true);
     });
     watch.ref();
-    watch.opened.catch(reject);
+    watch.opened.catch((error: unknown) => {
+      clearTimeout(timer);
+      reject(error);
+    });
   });
+}
+
+const tookTooLong = (step: string, path: string | undefined): ContainedError => new ContainedError({
+  code: 'ETIMEDOUT', errno: -110, syscall: undefined, path, dest: undefined, step, hint: 'a process that waits in the kernel (state D) does it when what it waits for comes',
+});
+
+async function setFrozen(directory: string, value: 0 | 1): Promise<void> {
+  await perform([write(join(directory, 'cgroup.freeze'), String(value))]);
+  if (value === 0 && await frozenFromAbove(directory)) return;
+  if (!await untilState(directory, 'frozen', value, PATIENCE)) throw tookTooLong(value === 1 ? 'freeze the cgroup' : 'thaw the cgroup', directory);
 }
 
 const gone = (path: string): ContainedError => new ContainedError({
@@ -41,7 +56,9 @@ const gone = (path: string): ContainedError => new ContainedError({
 /** v1 has no event for it: kernel document cgroup-v1/freezer-subsystem, "FREEZING". */
 async function freezeV1(directory: string): Promise<void> {
   const file = join(directory, 'freezer.state');
+  const end = performance.now() + PATIENCE;
   for (let wait = 1; ; wait = Math.min(wait * 2, 50)) {
+    if (performance.now() > end) throw tookTooLong('freeze the cgroup', directory);
     await perform([write(file, 'FROZEN')]);
     if ((await readFile(file, 'utf8')) === 'FROZEN\n') return;
     await sleep(wait);
@@ -66,10 +83,7 @@ export async function freeze(where: Placement): Promise<void> {
   refuseRoot(where, 'freeze the cgroup');
   const { unified, v1 } = where;
   const freezer = v1.get('freezer');
-  if (unified) {
-    await perform([write(join(unified.directory, 'cgroup.freeze'), '1')]);
-    return await untilState(unified.directory, 'frozen', 1);
-  }
+  if (unified) return await setFrozen(unified.directory, 1);
   if (freezer === undefined) throw nothingToFreeze();
   await freezeV1(freezer);
 }
@@ -85,53 +99,62 @@ async function frozenFromAbove(directory: string): Promise<boolean> {
 /** Resolves when they run again, or would if it were not for a group above. */
 export async function thaw({ unified, v1 }: Placement): Promise<void> {
   const freezer = v1.get('freezer');
-  if (unified) {
-    await perform([write(join(unified.directory, 'cgroup.freeze'), '0')]);
-    return await frozenFromAbove(unified.directory) ? undefined : await untilState(unified.directory, 'frozen', 0);
-  }
+  if (unified) return await setFrozen(unified.directory, 0);
   if (freezer === undefined) throw nothingToFreeze();
   await perform([write(join(freezer, 'freezer.state'), 'THAWED')]);
 }
 
-/** A directory and all below it, each after those in it. */
+/** A directory and all below it, each after those in it. Those below come and go meanwhile. */
 export async function depthFirst(directory: string): Promise<string[]> {
   const entries = await readdir(directory, { withFileTypes: true });
-  const below = await Promise.all(entries.filter(entry => entry.isDirectory()).map(entry => depthFirst(join(directory, entry.name))));
-  return [...below.flat(), directory];
+  const found: string[] = [];
+  for (const entry of entries) if (entry.isDirectory()) found.push(...await orGone(depthFirst(join(directory, entry.name)), []));
+  return [...found, directory];
 }
 
 const ENDED = new Set(['ENOENT', 'ENODEV']);
-const orGone = async <T>(promise: Promise<T>, fallback: T): Promise<T> => await promise.catch((error: unknown) => {
+export const orGone = async <T>(promise: Promise<T>, fallback: T): Promise<T> => await promise.catch((error: unknown) => {
   if (ENDED.has((error as NodeJS.ErrnoException).code ?? '')) return fallback;
   throw error;
 });
 
+const treesOf = async (directories: readonly string[]): Promise<string[]> => {
+  const trees: string[] = [];
+  for (const directory of directories) trees.push(...await orGone(depthFirst(directory), []));
+  return trees;
+};
+
 /** v1 has no cgroup.kill. Frozen, nobody forks; the signal is taken when they are thawed. */
 async function killV1(directories: readonly string[], freezer: string | undefined): Promise<void> {
-  const [first] = directories;
-  for (let wait = 1, waited = 0; ; waited += wait, wait = Math.min(wait * 2, 100)) {
-    const groups = await orGone(depthFirst(first!), []);
-    const members = await Promise.all(groups.map(group => orGone(readFile(join(group, 'cgroup.procs'), 'utf8'), '')));
-    if (members.every(text => text === '')) return;
-    if (waited > PATIENCE) throw new ContainedError({ code: 'ETIMEDOUT', errno: -110, syscall: 'kill', path: first, dest: undefined, step: 'kill the processes of the cgroup', hint: 'one that waits in the kernel (state D) ends when what it waits for comes' });
+  const end = performance.now() + PATIENCE;
+  for (let wait = 1; ; wait = Math.min(wait * 2, 100)) {
+    const groups = await treesOf(directories);
+    if (await membersOf(groups) === undefined) return;
+    if (performance.now() > end) throw tookTooLong('kill the processes of the cgroup', directories[0]);
     if (freezer !== undefined) await orGone(perform([write(join(freezer, 'freezer.state'), 'FROZEN')]), undefined);
-    await orGone(perform(groups.map((path): Op => ({ op: 'killCgroup', path, unified: 0, whenBusy: 0 }))), undefined);
+    for (const path of groups) await orGone(perform([{ op: 'killCgroup', path, unified: 0, whenBusy: 0 }]), undefined);
     // One that was frozen below stays so when only its parent is thawed.
-    const frozen = freezer === undefined ? [] : await orGone(depthFirst(freezer), []);
-    await orGone(perform(frozen.map(path => write(join(path, 'freezer.state'), 'THAWED'))), undefined);
+    for (const path of freezer === undefined ? [] : await treesOf([freezer])) await orGone(perform([write(join(path, 'freezer.state'), 'THAWED')]), undefined);
     await sleep(wait);
   }
 }
 
-/** Resolves when no process is left in it or below. A group that is gone has none. */
+/** Who joins after the write is killed by the next. */
+async function killV2(directory: string): Promise<void> {
+  const end = performance.now() + PATIENCE;
+  for (let wait = 10; performance.now() < end; wait = Math.min(wait * 2, 100)) {
+    await perform([{ op: 'killCgroup', path: directory, unified: 1, whenBusy: 0 }]);
+    if (await untilState(directory, 'populated', 0, wait)) return;
+  }
+  throw tookTooLong('kill the processes of the cgroup', directory);
+}
+
+/** Resolves when no process is left in it or below, on any hierarchy. A group that is gone has none. */
 export async function kill(where: Placement): Promise<void> {
   refuseRoot(where, 'kill the processes of the cgroup');
   const { unified, v1 } = where;
-  if (!unified) return await killV1([...v1.values()], v1.get('freezer'));
-  await orGone((async () => {
-    await perform([{ op: 'killCgroup', path: unified.directory, unified: 1, whenBusy: 0 }]);
-    await untilState(unified.directory, 'populated', 0);
-  })(), undefined);
+  if (unified) await orGone(killV2(unified.directory), undefined);
+  if (v1.size > 0) await killV1([...new Set(v1.values())], v1.get('freezer'));
 }
 
 const removing = (path: string): Op => ({ op: 'rmdir', path, tree: 0, forgive: ENOENT });
@@ -139,9 +162,13 @@ const removing = (path: string): Op => ({ op: 'rmdir', path, tree: 0, forgive: E
 /** Who is dying is still in the group for a moment, and is not counted against it. Milliseconds. */
 const DYING = [0, 1, 2, 4, 8, 16, 32, 64, 128, 256];
 
-const membersOf = async (directories: readonly string[]): Promise<string | undefined> =>
-  (await Promise.all(directories.map(async path => await orGone(readFile(join(path, 'cgroup.procs'), 'utf8').catch(emptyWhenThreaded), '') === '' ? undefined : path)))
-    .find(path => path !== undefined);
+/** The first of them with a process in it. */
+async function membersOf(directories: readonly string[]): Promise<string | undefined> {
+  for (const path of directories) {
+    if (await orGone(readFile(join(path, 'cgroup.procs'), 'utf8').catch(emptyWhenThreaded), '') !== '') return path;
+  }
+  return undefined;
+}
 
 /** cgroup.procs of a threaded group cannot be read; its threads are processes of a group above. */
 export function emptyWhenThreaded(error: NodeJS.ErrnoException): string {
@@ -154,12 +181,12 @@ async function removeSlowly(where: Placement, recursive: boolean): Promise<void>
   let failure: unknown;
   for (const delay of DYING) {
     await sleep(delay);
-    const trees = await Promise.all(directoriesOf(where).map(directory => orGone(depthFirst(directory), [])));
-    const used = await membersOf(trees.flat()) ?? (recursive ? undefined : trees.find(tree => tree.length > 1)?.at(-1));
+    const directories = directoriesOf(where), all = await treesOf(directories);
+    const used = await membersOf(all) ?? (recursive ? undefined : directories.find(directory => all.some(path => path.startsWith(`${directory}/`))));
     if (used !== undefined) failure = opError(removing(used), 'host', EBUSY);
     else {
       try {
-        return await perform(trees.flat().map(removing));
+        return await perform(all.map(removing));
       } catch (error) {
         failure = error;
       }
@@ -169,11 +196,12 @@ async function removeSlowly(where: Placement, recursive: boolean): Promise<void>
   throw failure;
 }
 
-/** Mostly nobody is in it, and nothing below. */
+/** Mostly nobody is in it, and nothing below: then one hop will do. */
 export async function remove(where: Placement, recursive: boolean): Promise<void> {
   refuseRoot(where, 'remove the cgroup');
-  if (!recursive) {
-    const failure = await perform(directoriesOf(where).map(removing)).then(() => undefined, (error: NodeJS.ErrnoException) => error);
+  const directories = directoriesOf(where);
+  if (!recursive && (directories.length === 1 || await membersOf(directories) === undefined)) {
+    const failure = await perform(directories.map(removing)).then(() => undefined, (error: NodeJS.ErrnoException) => error);
     if (failure?.code !== 'EBUSY') {
       if (failure) throw failure;
       return;

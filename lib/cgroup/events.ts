@@ -99,23 +99,21 @@ function watches({ unified, v1 }: Placement, emit: Emit, end: () => void): Watch
 /** The events of a group from now on, in a queue for whoever loops over them. */
 export function eventsOf(where: Placement, signal: AbortSignal | undefined): AsyncIterableIterator<CgroupEvent> {
   const queue: CgroupEvent[] = [];
-  let waiting: { resolve: (result: IteratorResult<CgroupEvent>) => void; reject: (error: unknown) => void } | undefined;
+  const waiting: { resolve: (result: IteratorResult<CgroupEvent>) => void; reject: (error: unknown) => void }[] = [];
   let over = false, failure: { error: unknown } | undefined;
   const close = (): void => {
     over = true;
     for (const watch of open) watch.close();
     signal?.removeEventListener('abort', close);
-    waiting?.resolve({ done: true, value: undefined });
-    waiting = undefined;
+    for (const { resolve } of waiting.splice(0)) resolve({ done: true, value: undefined });
   };
   const emit: Emit = event => {
     if (over) return;
-    if (!waiting) return void queue.push(event);
-    const { resolve } = waiting;
-    waiting = undefined;
+    const next = waiting.shift();
+    if (!next) return void queue.push(event);
     // Only a loop that waits keeps Node running.
-    for (const watch of open) watch.unref();
-    resolve({ done: false, value: event });
+    if (waiting.length === 0) for (const watch of open) watch.unref();
+    next.resolve({ done: false, value: event });
   };
   const end = (): void => {
     emit({ type: 'removed' });
@@ -125,8 +123,7 @@ export function eventsOf(where: Placement, signal: AbortSignal | undefined): Asy
   for (const watch of open) {
     watch.opened.catch((error: unknown) => {
       failure ??= { error };
-      waiting?.reject(error);
-      waiting = undefined;
+      waiting.shift()?.reject(error);
       close();
     });
   }
@@ -139,7 +136,7 @@ export function eventsOf(where: Placement, signal: AbortSignal | undefined): Asy
       if (failure) throw failure.error;
       if (over) return { done: true, value: undefined };
       for (const watch of open) watch.ref();
-      return await new Promise((resolve, reject) => { waiting = { resolve, reject }; });
+      return await new Promise((resolve, reject) => { waiting.push({ resolve, reject }); });
     },
     return() {
       close();

@@ -39,6 +39,7 @@ export class Group implements Cgroup {
   readonly [placement]: Placement;
   readonly #stats: StatsReader;
   #devices: DeviceSetting | undefined;
+  #turn: Promise<void> = Promise.resolve();
 
   constructor(where: Placement, devices?: DeviceSetting) {
     this[placement] = where;
@@ -53,8 +54,8 @@ export class Group implements Cgroup {
     return [...new Set(Object.values(this.paths))];
   }
 
-  async update(limits: CgroupLimits): Promise<void> {
-    this.#devices = await update(this[placement], limits, this.#devices);
+  update(limits: CgroupLimits): Promise<void> {
+    return this.#inTurn(async () => { this.#devices = await update(this[placement], limits, this.#devices); });
   }
 
   stats(): Promise<CgroupStats>;
@@ -113,8 +114,14 @@ export class Group implements Cgroup {
     const first = this.#directories()[0]!;
     try {
       const directories = recursive ? await actions.depthFirst(first) : [first];
-      const texts = await Promise.all(directories.map(directory => readFile(join(directory, file), 'utf8').catch((error: NodeJS.ErrnoException) => recursive ? actions.emptyWhenThreaded(error) : Promise.reject(error))));
-      return [...new Set(texts.flatMap(numbers))].sort((a, b) => a - b);
+      const found = new Set<number>();
+      for (const directory of directories) {
+        const text = readFile(join(directory, file), 'utf8');
+        // Those below come and go, and may be threaded.
+        const list = directory === first ? await text : await actions.orGone(text.catch(actions.emptyWhenThreaded), '');
+        for (const id of numbers(list)) found.add(id);
+      }
+      return [...found].sort((a, b) => a - b);
     } catch (error) {
       throw failed(error, step);
     }
@@ -149,11 +156,19 @@ export class Group implements Cgroup {
   }
 
   freeze(): Promise<void> {
-    return actions.freeze(this[placement]);
+    return this.#inTurn(() => actions.freeze(this[placement]));
   }
 
   thaw(): Promise<void> {
-    return actions.thaw(this[placement]);
+    return this.#inTurn(() => actions.thaw(this[placement]));
+  }
+
+  /** What would undo each other comes one after the other. */
+  async #inTurn(act: () => Promise<void>): Promise<void> {
+    const before = this.#turn;
+    const done = before.then(act, act);
+    this.#turn = done.catch(() => {});
+    await done;
   }
 
   kill(): Promise<void> {
@@ -192,8 +207,13 @@ export class Group implements Cgroup {
   }
 
   async *walk(): AsyncGenerator<Group> {
+    yield* this.#walk(await this.children());
+  }
+
+  /** A group below that has gone meanwhile has nothing in it. */
+  async *#walk(children: readonly Group[]): AsyncGenerator<Group> {
     yield this;
-    for (const child of await this.children()) yield* child.walk();
+    for (const child of children) yield* child.#walk(await actions.orGone(child.children(), []));
   }
 
   async remove({ recursive = false }: { recursive?: boolean } = {}): Promise<void> {

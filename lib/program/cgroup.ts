@@ -21,6 +21,9 @@ export interface Group {
 /** What `delegate` gives away: kernel document cgroup-v2, "Model of Delegation". The limits stay ours. */
 const DELEGATED = ['', '/cgroup.procs', '/cgroup.threads', '/cgroup.subtree_control'];
 
+/** What may be made in it: all of it is ours to remove. `unified` may say otherwise. */
+const BELOW = { '/cgroup.max.depth': '32', '/cgroup.max.descendants': '1000' };
+
 /** v2 has no file for it but a program that is attached to the directory. */
 export function deviceOps({ setting, v1 }: NonNullable<CgroupSetting['devices']>, unified: string | undefined, slots: Slots, from?: DeviceSetting): Op[] {
   if (v1 !== undefined) return writeDevices(setting, v1, from);
@@ -43,6 +46,9 @@ export function makeOps(setting: CgroupSetting, slots: Slots): Pick<Group, 'host
   for (const path of [...unified !== undefined ? [unified] : [], ...v1.map(({ directory }) => directory)]) {
     made.set(path, host.length);
     host.push({ op: 'mkdir', path, at: CWD, mode: 0o755 });
+  }
+  if (owner && unified !== undefined) {
+    for (const [file, text] of Object.entries(BELOW)) host.push({ op: 'write', path: unified + file, text, at: CWD });
   }
   for (const { path, text, optional } of limits) host.push({ op: 'write', path, text, at: CWD, ...optional ? { forgive: ENOENT } : {} });
   if (devices) host.push(...deviceOps(devices, unified, slots));
