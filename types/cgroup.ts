@@ -239,10 +239,14 @@ export interface Cgroup {
   move(pids: readonly number[]): Promise<MoveResult>;
   /** Moves single threads. On v2 only between groups of one threaded tree. */
   moveThreads(tids: readonly number[]): Promise<MoveResult>;
-  /** Stops all processes in it and below, and resolves when they stand still. */
+  /**
+   * Stops all processes in it and below, and resolves when they stand still. ETIMEDOUT after ten seconds: one waits in the
+   * kernel. Freezing, thawing and updating by one handle come one after the other.
+   */
   freeze(): Promise<void>;
+  /** Lets them go on, and resolves when they do, or would but for a frozen group above. */
   thaw(): Promise<void>;
-  /** Kills all processes in it and below, frozen ones too, and resolves when none is left. */
+  /** Kills all processes in it and below, frozen ones too, and resolves when none is left; ETIMEDOUT after ten seconds. */
   kill(): Promise<void>;
   /** Has the kernel take that many bytes of memory away, as far as it can: resolves to whether it could. memory.reclaim, Linux 5.19. */
   reclaim(bytes: Size): Promise<boolean>;
