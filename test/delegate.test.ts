@@ -2,6 +2,7 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { createCgroup, run } from 'spawn-contained';
 import type { CgroupOptions, SpawnOptions } from 'spawn-contained';
 import { native } from '../dist/lib/native.js';
@@ -103,8 +104,10 @@ grouping('whatever it makes there, all of it goes, and the launcher lives', asyn
 /** This library, used by a Node that is itself in a container; prints what `script` returns, or the error. */
 const nested = async (script: string, options: SpawnOptions): Promise<string> => {
   const index = new URL('../dist/lib/index.js', import.meta.url).href;
+  // It may stand below /tmp, which is another one inside.
+  const tree = fileURLToPath(new URL('..', import.meta.url)).replace(/\/$/, '');
   const text = `import(${JSON.stringify(index)}).then(async ({ createCgroup, run }) => { ${script} }).then(console.log, error => console.log(error.code, error.hint))`;
-  return (await run({ command: ['/usr/bin/env', '-u', 'NODE_OPTIONS', process.execPath, '-e', text], ...options })).stdout;
+  return (await run({ command: ['/usr/bin/env', '-u', 'NODE_OPTIONS', process.execPath, '-e', text], mounts: [{ type: 'bind', source: tree, target: tree, readonly: true }], ...options })).stdout;
 };
 
 grouping('inside a container with a cgroup namespace of its own, groups are made in its part of the tree', async t => {

@@ -163,7 +163,8 @@ tidy('input that the command does not read is no error when it came with the opt
   const child = spawnContained('true');
   child.stdin!.on('error', () => {});
   const error = await new Promise<NodeJS.ErrnoException | null | undefined>(resolve => child.stdin!.write(input, resolve));
-  t.match(error?.code, /^(EPIPE|ERR_STREAM_DESTROYED)$/);
+  // Node calls back with null when the stream was destroyed first, as it is with the exit: net.Socket, onWriteComplete.
+  t.ok(error === null || /^(EPIPE|ERR_STREAM_DESTROYED)$/.test(error?.code ?? ''), String(error));
   await child.exited;
 });
 

@@ -15,7 +15,7 @@ export const isPlaced = (value: unknown): value is Placed => typeof value === 'o
 
 export function groupPart(path: string, value: unknown): string {
   const name = check.nonEmpty(path, value, 'a name');
-  if (Buffer.byteLength(name) > 255 || /[\/\n]/.test(name) || name === '.' || name === '..' || name.startsWith('cgroup.')) throw new OptionError(path, value, 'a name of up to 255 bytes without / and newline that is not . or .. or cgroup.*');
+  if (Buffer.byteLength(name) > 255 || /[\/\n]/.test(name) || name === '.' || name === '..' || name.startsWith('cgroup.')) throw new OptionError(path, value, 'a name without / and newline that is not . or .. or cgroup.*, of up to 255 bytes');
   return name;
 }
 
