@@ -245,7 +245,8 @@ bool hear_all() {
   alignas(8) static char packet[sizeof(Message) + kText];
   for (;;) {
     const ssize_t n = recv(launcher.socket.get(), packet, sizeof packet, MSG_DONTWAIT);
-    if (n < 0 && errno == EINTR) continue;
+    // ECONNRESET, once: it has died without reading all of our requests. What it has said before is still there: unix(7).
+    if (n < 0 && (errno == EINTR || errno == ECONNRESET)) continue;
     if (n < 0) return errno == EAGAIN;
     if (n == 0) return false;
     if (static_cast<size_t>(n) >= sizeof(Message)) on_message(packet, static_cast<size_t>(n));
