@@ -1,5 +1,5 @@
 // What happens in a group, as the kernel tells it: files of v2 that notify, eventfds of v1.
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { CgroupEvent } from '../../types/cgroup.js';
 import { watchEventfd, watchFile, type Watch } from './watch.js';
@@ -119,9 +119,12 @@ export function eventsOf(where: Placement, signal: AbortSignal | undefined): Asy
     emit({ type: 'removed' });
     close();
   };
+  const existed = existsSync(where.unified?.directory ?? [...where.v1.values()][0]!);
   const open = watches(where, emit, end);
   for (const watch of open) {
-    watch.opened.catch((error: unknown) => {
+    watch.opened.catch((error: NodeJS.ErrnoException) => {
+      // It was there when it was asked for, and has gone since.
+      if (existed && (error.code === 'ENOENT' || error.code === 'ENODEV')) return over || end();
       failure ??= { error };
       waiting.shift()?.reject(error);
       close();
