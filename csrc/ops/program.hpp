@@ -59,6 +59,8 @@ namespace contained {
   X(read, 60)            \
   X(killCgroup, 61)      \
   X(killGroup, 62)       \
+  X(unless, 65)          \
+  X(moveMembers, 66)     \
   X(attachDevices, 70)
 
 enum class Code : uint16_t {
