@@ -8,15 +8,15 @@ import * as check from './options/check.js';
 import { keyOf } from './options/key.js';
 import { resolve, resolveCommand, resolveLife } from './options/resolve.js';
 import { compile } from './program/compile.js';
-import type { Fault } from './program/encode.js';
-import { Template } from './program/template.js';
+import type { Settings } from './options/settings.js';
+import type { Command, Fault } from './program/encode.js';
+import { Template } from './handle/template.js';
 import { OptionError } from './errors.js';
 
-type Command = RunOptions['command'];
 
 /** The two ways to call: options with a command in them, or as child_process.spawn. */
 function callOf(first: unknown, args: unknown, options: unknown): { command: unknown; options: SpawnOptions } {
-  if (typeof first !== 'string') return { command: (first as { command?: Command } | null)?.command, options: first as SpawnOptions };
+  if (typeof first !== 'string') return { command: (first as { command?: RunOptions['command'] } | null)?.command, options: first as SpawnOptions };
   if (args !== undefined && !Array.isArray(args)) {
     if (options !== undefined) throw new OptionError('args', args, 'an array of arguments', 'ERR_INVALID_ARG_TYPE');
     return { command: [first], options: (args ?? {}) as SpawnOptions };
@@ -30,7 +30,7 @@ function callOf(first: unknown, args: unknown, options: unknown): { command: unk
  * Wrong options throw an {@link OptionError} here, before anything is touched; a command that cannot be started rejects
  * `ready` and `exited`, and emits `error`, with a {@link ContainedError}.
  */
-export function spawnContained(options: SpawnOptions & { command: Command }): Contained;
+export function spawnContained(options: SpawnOptions & { command: RunOptions['command'] }): Contained;
 export function spawnContained(file: string, args?: readonly string[], options?: SpawnOptions): Contained;
 export function spawnContained(file: string, options: SpawnOptions): Contained;
 export function spawnContained(first: unknown, args?: unknown, last?: unknown): Contained {
@@ -41,22 +41,26 @@ export function spawnContained(first: unknown, args?: unknown, last?: unknown): 
 /** `fault` is for this library's tests: the step that is to fail. */
 export function spawnWith(options: SpawnOptions, command: unknown, fault?: Fault): ContainedProcess {
   check.object('options', options);
-  const entries = resolveStdio(options.stdio);
-  const template = templateOf(options, entries);
-  return new ContainedProcess(template, resolveCommand(options, command), resolveLife(options), entries, fault);
+  const entries = resolveStdio(options.stdio, options.detached);
+  const words = resolveCommand(options, command);
+  return new ContainedProcess(templateOf(options, entries, words), words, resolveLife(options), entries, fault);
 }
 
 const templates = new Map<string, Template>();
 const MOST_TEMPLATES = 64;
 
 /** The same options mean the same program: it is checked and compiled once. */
-function templateOf(options: SpawnOptions, entries: readonly Entry[]): Template {
+function templateOf(options: SpawnOptions, entries: readonly Entry[], command: Command): Template {
+  if (options.id !== undefined || options.detached) {
+    const settings = resolve(options);
+    return new Template(settings, words => compileFor(settings, entries, words), command);
+  }
   const key = keyOf(options);
   const shape = shapeOf(entries);
   const known = key === undefined ? undefined : templates.get(key + shape);
   if (known) return known;
   const settings = resolve(options);
-  const template = new Template(settings, command => compile(settings, streamsOf(entries), command));
+  const template = new Template(settings, words => compileFor(settings, entries, words));
   const { cgroup, impossible } = settings;
   // What depends on the state of the host is looked at again.
   const lasting = !impossible && !(cgroup && cgroup.enable.length > 0);
@@ -67,13 +71,17 @@ function templateOf(options: SpawnOptions, entries: readonly Entry[]): Template 
   return template;
 }
 
+/** What goes to a log goes through pipes, too, although they are not ours. */
+const compileFor = (settings: Settings, entries: readonly Entry[], command: Command): Program =>
+  compile(settings, settings.registration?.logSize === undefined ? streamsOf(entries) : { count: entries.length, pipes: [1, 2] }, command);
+
 /** What `spawnContained` would do, op by op, without doing it. `String(program)` is readable. Throws as that does. */
-export function explain(options: SpawnOptions & { command: Command }): Program;
+export function explain(options: SpawnOptions & { command: RunOptions['command'] }): Program;
 export function explain(file: string, args?: readonly string[], options?: SpawnOptions): Program;
 export function explain(first: unknown, args?: unknown, last?: unknown): Program {
   const { command, options } = callOf(first, args, last);
   check.object('options', options);
   const settings = resolve(options);
   if (settings.impossible) throw settings.impossible;
-  return compile(settings, streamsOf(resolveStdio(options.stdio)), resolveCommand(options, command));
+  return compileFor(settings, resolveStdio(options.stdio, options.detached), resolveCommand(options, command));
 }

@@ -4,13 +4,16 @@ import { join } from 'node:path';
 import type { SweepReport } from '../types/sweep.js';
 import * as actions from './cgroup/actions.js';
 import { cgroupHost, GROUP_PREFIX, unifiedPlaces, v1Parent } from './host/cgroups.js';
-import { startTimeOf } from './host/facts.js';
+import { bootId, startTimeOf } from './host/facts.js';
+import { allKept, forget, lives, takeAwayGroup, type Kept } from './registry/records.js';
 
 /** Whether the owner that is named in a group is still alive: its pid, and that it started when the name says. */
 function ownerLives(name: string): boolean {
   const [pid, start] = name.slice(GROUP_PREFIX.length).split('.');
   return pid !== undefined && start !== undefined && startTimeOf(Number(pid)) === start;
 }
+
+interface Report { removed: string[]; killed: number; failed: { path: string; error: Error }[] }
 
 /** Where this host's groups of ours stand. */
 function parents(): { directory: string; unified: boolean }[] {
@@ -33,10 +36,11 @@ async function remove(directory: string, unified: boolean): Promise<number> {
 
 /**
  * Removes the cgroups, and kills the processes in them, of processes of this library that have died together with their
- * launcher. One that still runs is left alone. Nothing else of a container outlives its processes.
+ * launcher, and what is known of containers with a name of which nobody knows how they ended. One that still runs is left
+ * alone. Nothing else of a container outlives its processes.
  */
 export async function sweep(): Promise<SweepReport> {
-  const report: { removed: string[]; killed: number; failed: { path: string; error: Error }[] } = { removed: [], killed: 0, failed: [] };
+  const report: Report = { removed: [], killed: 0, failed: [] };
   for (const { directory, unified } of parents()) {
     const names = (await readdir(directory)).filter(name => name.startsWith(GROUP_PREFIX) && !ownerLives(name));
     for (const name of names) {
@@ -49,5 +53,20 @@ export async function sweep(): Promise<SweepReport> {
       }
     }
   }
+  for (const kept of await allKept()) await sweepKept(kept, report);
   return report;
+}
+
+/** Nobody watches it any more, nor will tell how it has ended; one that goes on running without is let be. */
+async function sweepKept({ first, keeper, outcome, record, directory }: Kept, report: Report): Promise<void> {
+  if (outcome !== undefined || lives(keeper) || lives(first)) return;
+  // It is being made, by a process that goes on or has ended with it.
+  if (!keeper && record.boot === bootId() && startTimeOf(record.maker.pid) === record.maker.start) return;
+  try {
+    await takeAwayGroup(record);
+    await forget(directory);
+    report.removed.push(directory);
+  } catch (error) {
+    report.failed.push({ path: directory, error: error as Error });
+  }
 }

@@ -8,7 +8,7 @@ import * as check from './options/check.js';
 import { CLONE, MNT, MS } from './program/constants.js';
 import { encodeSection } from './program/encode.js';
 import type { Op } from './program/ops.js';
-import { bareTemplate } from './program/template.js';
+import { bareTemplate } from './handle/template.js';
 import { opError } from './program/words.js';
 
 const SIGKILL = 9;

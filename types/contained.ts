@@ -1,6 +1,7 @@
 import type { EventEmitter } from 'node:events';
 import type { Readable, Writable } from 'node:stream';
 import type { ExecOptions } from './exec.js';
+import type { LogEntry, LogOptions } from './registry.js';
 
 /**
  * Why a container ended. `exit`: the command exited. `signal`: it was ended by a signal that this library did not send.
@@ -56,6 +57,8 @@ export interface TraceEntry {
  * unchanged: `spawn`, `exit` (code, signal), `close` (code, signal; the streams have ended too), `error`.
  */
 export interface Contained extends EventEmitter {
+  /** The name by which other processes find it, see the option `id`; undefined without one. */
+  readonly id: string | undefined;
   /** Pid on the host; undefined before `spawn`. */
   readonly pid: number | undefined;
   readonly stdin: Writable | null;
@@ -92,7 +95,14 @@ export interface Contained extends EventEmitter {
    * this throws OptionErrors only, all else is told by the handle.
    */
   exec(command: string | readonly [file: string, ...args: string[]], options?: ExecOptions): Contained;
-  /** Whether the container keeps Node running; `spawnContained` starts with ref. */
+  /**
+   * What a detached container has written, from what is kept of it on; see the options `detached` and `logSize`. Throws a ContainedError
+   * with the code ENOTSUP for one that is not detached, or writes elsewhere.
+   */
+  logs(options?: LogOptions): AsyncIterable<LogEntry>;
+  /** Forgets one that has ended, which frees its name; EBUSY when it has not, unless `force`, which kills it first. */
+  remove(options?: { force?: boolean }): Promise<void>;
+  /** Whether the container keeps Node running; `spawnContained` starts with ref; detached ones only keep it when `exited` is asked for. */
   ref(): void;
   unref(): void;
   /** `killAll`, for `await using`. */

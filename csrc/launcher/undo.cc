@@ -19,6 +19,7 @@ int Container::undo(const Op& op) {
   state.base = undo_->base();
   state.target = pid_;
   if (op.code == Code::killGroup && pid_ == 0) return 0;
+  if (op.code == Code::record) return 0;  // when all else is undone: record_end()
   if (op.code == Code::read) {
     read_counter(state.text(op.strings[0]));
     return 0;

@@ -132,12 +132,12 @@ const controllersIn = ({ directory, enable }: UnifiedParent): string[] =>
  * The group of a container. Where a controller is on v1, the group is made there; a v2 group is made wherever there is a
  * v2 hierarchy, since a process can be born into it and killed by it whatever its controllers are.
  */
-export function resolveCgroup(value: CgroupOptions | object, identity: Identity): CgroupSetting {
+export function resolveCgroup(value: CgroupOptions | object, identity: Identity, name?: string): CgroupSetting {
   if (isPlaced(value)) return joined(value[placement]);
   const options = check.object('cgroup', value);
   check.knownKeys('cgroup', options, NAMES);
   const owner = options['delegate'] === true ? hostIds(identity) : undefined;
-  const { setting } = resolveGroup(options, 'spawn');
+  const { setting } = resolveGroup(name === undefined ? options : { name, ...options }, 'spawn');
   return owner ? { ...setting, owner } : setting;
 }
 

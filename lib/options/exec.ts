@@ -22,12 +22,6 @@ export interface Target {
   group: Placement | undefined;
 }
 
-/** What commands that come later have from a container. */
-export function inheritanceOf(settings: Settings, command: Command): Inheritance {
-  const { namespaces: { create, join }, identity: { user, setgroups }, cwd, umask, rlimits, affinity, capabilities, noNewPrivileges } = settings;
-  return { namespaces: [...create, ...join.keys()], identity: { user, setgroups }, cwd, env: command.env, umask, rlimits, affinity, capabilities, noNewPrivileges };
-}
-
 /** The options of `exec`, of which those that belong to the container as a whole are refused. */
 function checked(value: unknown): ExecOptions {
   const options = check.object('options', value);
@@ -79,6 +73,7 @@ export function resolveExec(options: ExecOptions, from: Inheritance, { container
     capabilities,
     noNewPrivileges: check.optional(options.noNewPrivileges, v => check.boolean('noNewPrivileges', v), from.noNewPrivileges),
     init: false,
+    registration: undefined,
     ...groupOf(options, group),
   };
 }

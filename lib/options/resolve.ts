@@ -10,7 +10,8 @@ import { resolveIdentity } from './identity.js';
 import { ALL_PROCESSORS, resolveAffinity, resolveCapabilities, resolveRlimits, signalNumber } from './limits.js';
 import { resolveFileSystem } from './mounts.js';
 import { resolveNamespaces, resolveTimeOffsets } from './namespaces.js';
-import type { CgroupSetting, Identity, Life, Namespaces, Settings } from './settings.js';
+import { resolveRegistration } from './registration.js';
+import type { CgroupSetting, Identity, Life, Namespaces, Registration, Settings } from './settings.js';
 
 /** Where commands are looked for, and what the command gets as PATH, when `env` has none. */
 const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
@@ -21,6 +22,7 @@ export const KEYS = [
   'ns', 'network', 'rootfs', 'readonly', 'mounts', 'tmpfs', 'maskedPaths', 'readonlyPaths', 'hostname', 'domainname',
   'timeOffsets', 'cwd', 'env', 'argv0', 'user', 'uidMap', 'gidMap', 'umask', 'rlimits', 'oomScoreAdj', 'nice', 'cpuAffinity',
   'capabilities', 'noNewPrivileges', 'cgroup', 'stdio', 'init', 'timeout', 'signal', 'killSignal', 'killGrace', 'trace', 'command',
+  'id', 'detached', 'labels', 'autoRemove', 'logSize',
 ] as const satisfies readonly (keyof SpawnOptions | 'command')[];
 
 const DEFAULT_ENV = [`PATH=${PATH}`];
@@ -76,13 +78,14 @@ export function resolveLife(options: Pick<SpawnOptions, keyof Life>): Life {
  */
 const groupForKilling = ({ create }: Namespaces): CgroupSetting | undefined => create.has('pid') ? undefined : killingGroup();
 
-function groupOf(options: SpawnOptions, namespaces: Namespaces, identity: Identity): Pick<Settings, 'cgroup' | 'impossible'> {
-  if (options.cgroup === undefined) return { cgroup: groupForKilling(namespaces), impossible: undefined };
+function groupOf(options: SpawnOptions, namespaces: Namespaces, identity: Identity, registration: Registration | undefined): Pick<Settings, 'cgroup' | 'impossible'> {
+  if (options.cgroup === undefined && !registration) return { cgroup: groupForKilling(namespaces), impossible: undefined };
   try {
-    return { cgroup: resolveCgroup(options.cgroup, identity), impossible: undefined };
+    return { cgroup: resolveCgroup(options.cgroup ?? {}, identity, registration && `contained.${registration.id}`), impossible: undefined };
   } catch (error) {
-    if (error instanceof ContainedError) return { cgroup: undefined, impossible: error };
-    throw error;
+    if (!(error instanceof ContainedError)) throw error;
+    // One with a name has a group where it can, so that it can be paused and measured.
+    return { cgroup: undefined, impossible: options.cgroup === undefined ? undefined : error };
   }
 }
 
@@ -102,6 +105,7 @@ export function resolve(options: SpawnOptions): Settings {
   const privileged = host.privileged || namespaces.create.has('user') || namespaces.join.has('user');
   if (capabilities !== 0 && !privileged) throw new OptionError('capabilities', options.capabilities, 'none without root or a new `user` in ns');
   const identity = resolveIdentity(options, namespaces, host, hostRoot);
+  const registration = resolveRegistration(options);
   return {
     cwd: check.optional(options.cwd, v => check.insidePath('cwd', v), '/'),
     namespaces,
@@ -118,9 +122,10 @@ export function resolve(options: SpawnOptions): Settings {
     affinity: resolveAffinity(options.cpuAffinity) ?? ALL_PROCESSORS,
     capabilities,
     noNewPrivileges: check.optional(options.noNewPrivileges, v => check.boolean('noNewPrivileges', v), true),
-    ...groupOf(options, namespaces, identity),
+    ...groupOf(options, namespaces, identity, registration),
     init: check.optional(options.init, v => check.boolean('init', v), false),
     entered: undefined,
+    registration,
   };
 }
 

@@ -156,6 +156,24 @@ export interface Settings {
   impossible: ContainedError | undefined;
   init: boolean;
   entered: Entered | undefined;
+  registration: Registration | undefined;
+}
+
+/** What other processes are to know of it. */
+export interface Registration {
+  id: string;
+  directory: string;
+  /** Of the kernel, which tells when pids are of before. */
+  boot: string;
+  created: string;
+  maker: { pid: number; start: string };
+  labels: Readonly<Record<string, string>>;
+  /** Whether it goes on when Node ends. */
+  detached: boolean;
+  /** Whether it is remembered when it has ended. */
+  keep: boolean;
+  /** Bytes of what it writes that are kept; undefined: it goes elsewhere. */
+  logSize: number | undefined;
 }
 
 /** What concerns the handle and not the program. */

@@ -66,8 +66,8 @@ export function makeOps(setting: CgroupSetting, slots: Slots): Pick<Group, 'host
 
 const readOp = ({ path }: CgroupSetting['counters'][number]): Op => ({ op: 'read', path });
 
-/** The directories are made, limited and opened by the launcher, before there is a process to limit. */
-export function makeGroups(setting: CgroupSetting | undefined, slots: Slots): Group {
+/** The directories are made, limited and opened by the launcher, before there is a process to limit. `first`: host ops before these. */
+export function makeGroups(setting: CgroupSetting | undefined, slots: Slots, first: number): Group {
   if (!setting) return { setting, host: [], slot: -1, tasks: [], made: new Map() };
   const { host, made } = setting.made ? makeOps(setting, slots) : { host: setting.counters.map(readOp), made: new Map<string, number>() };
   const ops = [...host];
@@ -78,7 +78,7 @@ export function makeGroups(setting: CgroupSetting | undefined, slots: Slots): Gr
     ops.push({ op: 'open', path: `${directory}/tasks`, to, at: CWD, flags: constants.O_WRONLY });
     return to;
   });
-  return { setting, host: ops, slot, tasks, made };
+  return { setting, host: ops, slot, tasks, made: new Map([...made].map(([path, index]) => [path, first + index])) };
 }
 
 /**
