@@ -2,10 +2,14 @@
 import { EventEmitter } from 'node:events';
 import { constants } from 'node:os';
 import type { Readable, Writable } from 'node:stream';
+import type { CgroupLimits } from '../../types/cgroup.js';
 import type { Contained, Outcome, Reason, TraceEntry } from '../../types/contained.js';
+import type { ContainedEvent, ContainedEventsOptions, ContainedProcessInfo, Inspection, Stats, StatsStep } from '../../types/live.js';
 import type { Program } from '../../types/program.js';
 import { ContainedError } from '../errors.js';
 import { launch, listen, setRef, type LaunchListener } from '../launch.js';
+import { Live } from '../live/live.js';
+import type { Subject } from '../live/subject.js';
 import { native, type NativeExit } from '../native.js';
 import { signalNumber } from '../options/limits.js';
 import { containerId } from '../options/namespaces.js';
@@ -38,6 +42,7 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
   readonly #deadline: Deadline;
   #id: number | undefined;
   #ended = false;
+  #asked: Live | undefined;
   #reason: Reason | undefined;
   #pipes: Map<number, PipeEnd> = new Map();
   #streams: (Readable | Writable | null)[];
@@ -130,6 +135,7 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
     if (this.#ended || this.#id === undefined) return false;
     if (number !== 0) this.killed = true;
     native().signal(this.#id, number);
+    if (number === SIGKILL || number === this.#life.killSignal) this.#asked?.letEnd(number);
     return true;
   }
 
@@ -139,6 +145,56 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
       // That it could not start, or has failed before, leaves nothing; that it could not be removed does.
       if (error instanceof ContainedError && error.syscall === 'rmdir') throw error;
     });
+  }
+
+  /** Made when something is asked for the first time. */
+  get #live(): Live {
+    this.#asked ??= new Live({ subject: () => this.#subject(), ready: () => this.ready, exited: () => this.exited }, this.#ended);
+    return this.#asked;
+  }
+
+  #subject(): Subject | undefined {
+    if (this.pid === undefined) return undefined;
+    const { cgroup, namespaces, init = false, cwd, hostname } = this.#template.settings;
+    const { file, argv, env } = this.#command;
+    return {
+      id: undefined, pid: this.pid, where: this.#template.placement(this.#run), alone: cgroup?.made ?? false, devices: cgroup?.devices?.setting,
+      create: namespaces?.create, init, command: [file, ...argv.slice(1)], env, cwd, hostname,
+    };
+  }
+
+  get paused(): boolean {
+    return this.#asked?.paused ?? false;
+  }
+
+  pause(): Promise<void> {
+    return this.#live.pause();
+  }
+
+  resume(): Promise<void> {
+    return this.#live.resume();
+  }
+
+  update(limits: CgroupLimits): Promise<void> {
+    return this.#live.update(limits);
+  }
+
+  stats(): Promise<Stats>;
+  stats(options: { interval: number; signal?: AbortSignal }): AsyncIterable<StatsStep>;
+  stats(options?: { interval: number; signal?: AbortSignal }): Promise<Stats> | AsyncIterable<StatsStep> {
+    return options === undefined ? this.#live.stats() : this.#live.stats(options);
+  }
+
+  events(options?: ContainedEventsOptions): AsyncIterable<ContainedEvent> {
+    return this.#live.events(options);
+  }
+
+  processes(): Promise<readonly ContainedProcessInfo[]> {
+    return this.#live.processes();
+  }
+
+  inspect(): Promise<Inspection> {
+    return this.#live.inspect();
   }
 
   ref(): void {
@@ -160,6 +216,7 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
   #stop(reason: Reason, signal: number): void {
     this.#reason ??= reason;
     if (this.#id !== undefined) native().signal(this.#id, signal);
+    this.#asked?.letEnd(signal);
   }
 
   onReady(pid: number, trace: Buffer | undefined): void {
@@ -171,6 +228,7 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
 
   onExit(pid: number, exit: NativeExit): void {
     this.#ended = true;
+    this.#asked?.end();
     this.#deadline.stop();
     if (exit.lost) return this.#fail(lostLauncher());
     const error = exit.errno === 0 ? undefined : stepError(this.#program(), exit.list, exit.index, exit.errno);
@@ -221,6 +279,7 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
 
   #fail(error: ContainedError): void {
     this.#ended = true;
+    this.#asked?.end();
     this.#deadline.stop();
     this.#ready.reject(error);
     this.#exited.reject(error);

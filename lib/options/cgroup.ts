@@ -108,6 +108,7 @@ function resolveGroup(options: Record<string, unknown>, kind: Kind, threaded = f
   const { limits, devices, owner } = wanted;
   const setting: CgroupSetting = {
     made: true,
+    where,
     unified: unified?.directory,
     enable: above?.enable ?? [],
     v1: byDirectory(v1),
@@ -153,7 +154,7 @@ function hostIds({ user, maps }: Identity): { uid: number; gid: number } {
 
 /** A group that is there: nothing of it is ours, and of what it counts only whether somebody was killed for its memory. */
 const joined = ({ unified, v1 }: Placement): CgroupSetting => ({
-  made: false, unified: unified?.directory, enable: [], v1: byDirectory(v1), limits: [], devices: undefined, owner: undefined,
+  made: false, where: { unified, v1 }, unified: unified?.directory, enable: [], v1: byDirectory(v1), limits: [], devices: undefined, owner: undefined,
   counters: [
     ...unified?.controllers.includes('memory') ? [{ name: 'unified/memory.events', path: join(unified.directory, 'memory.events') }] : [],
     ...v1.has('memory') ? [{ name: 'v1/memory.oom_control', path: join(v1.get('memory')!, 'memory.oom_control') }] : [],
@@ -195,9 +196,10 @@ export function resolveUpdate(value: CgroupLimits, where: Placement): { writes: 
 
 /** A group that does nothing but find the processes of a container, so that they can be killed. */
 export function killingGroup(): CgroupSetting | undefined {
-  const group: CgroupSetting = { made: true, unified: undefined, enable: [], v1: [], limits: [], devices: undefined, owner: undefined, counters: [] };
+  const group = (where: Placement): CgroupSetting =>
+    ({ made: true, where, unified: where.unified?.directory, enable: [], v1: byDirectory(where.v1), limits: [], devices: undefined, owner: undefined, counters: [] });
   const parent = unifiedParent([]);
-  if (parent) return { ...group, unified: join(parent.directory, groupName()) };
+  if (parent) return group({ unified: { directory: join(parent.directory, groupName()), controllers: enabledIn(parent.directory) }, v1: new Map() });
   const v1 = anyV1Parent();
-  return v1 && { ...group, v1: [{ controller: v1.controller, directory: join(v1.directory, groupName()) }] };
+  return v1 && group({ unified: undefined, v1: new Map([[v1.controller, join(v1.directory, groupName())]]) });
 }

@@ -89,6 +89,8 @@ export interface DeviceSetting {
 export interface CgroupSetting {
   /** Whether it is ours to make and remove; else it is there, and joined. */
   made: boolean;
+  /** The same directories, by each of their controllers. */
+  where: Placement;
   /** v2 directory. */
   unified: string | undefined;
   /** What its ancestors must enable first, from the top. */
