@@ -173,11 +173,13 @@ void Container::signal(int number) {
   // In setup every signal is blocked, and does what it does when the command is about to run.
   const bool ends = sent == SIGKILL || (!ready_ && !harmless && !stops && sent != SIGSTOP);
   if (sys::pidfd_send_signal(pidfd_.get(), sent) == 0 && ends) signal_ = number;
+  if (sent == SIGKILL) thaw();
 }
 
 void Container::kill() {
   killed_ = true;
   if (pidfd_) sys::pidfd_send_signal(pidfd_.get(), SIGKILL);
+  thaw();
 }
 
 void Container::report_ready() {

@@ -51,6 +51,7 @@ class Container {
   void report_exited();
   void send(Report report, const Text* text);
   void kill_members();
+  void thaw();
   int undo(const Op& op);
   void read_counter(const char* path);
 
