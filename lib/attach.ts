@@ -3,6 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import type { Contained } from '../types/contained.js';
 import type { ContainerInfo } from '../types/registry.js';
 import { ContainedProcess, signalName, type Origin } from './handle/contained.js';
+import type { Subject } from './live/subject.js';
 import { attend, type LaunchListener } from './launch.js';
 import type { NativeExit } from './native.js';
 import * as check from './options/check.js';
@@ -80,8 +81,11 @@ class Attached implements Origin {
     return { ...unified ? { unified: unified.directory } : {}, ...Object.fromEntries(v1) };
   }
 
-  place(): Placement | undefined {
-    return placeOf(this.#kept.record);
+  about(): Omit<Subject, 'pid' | 'command' | 'env'> {
+    const { group, own, init, inheritance: { cwd }, hostname } = this.#kept.record;
+    return {
+      id: this.id, where: placeOf(this.#kept.record), alone: group?.made ?? false, devices: group?.devices, create: new Set(own), init, cwd, hostname,
+    };
   }
 
   inheritance(): Inheritance {

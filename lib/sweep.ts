@@ -16,17 +16,22 @@ function ownerLives(name: string): boolean {
 interface Report { removed: string[]; killed: number; failed: { path: string; error: Error }[] }
 
 /** Where this host's groups of ours stand. */
-function parents(): { directory: string; unified: boolean }[] {
-  const v1 = [...cgroupHost().v1.keys()].flatMap(controller => v1Parent(controller) ?? []);
+function parents(): { directory: string; controller: string }[] {
+  const v1 = new Map<string, string>();
+  // The freezer first: who is frozen there does not die of what the others are told.
+  for (const controller of ['freezer', ...cgroupHost().v1.keys()]) {
+    const directory = v1Parent(controller);
+    if (directory !== undefined && !v1.has(directory)) v1.set(directory, controller);
+  }
   return [
-    ...unifiedPlaces().map(directory => ({ directory, unified: true })),
-    ...[...new Set(v1)].map(directory => ({ directory, unified: false })),
+    ...unifiedPlaces().map(directory => ({ directory, controller: '' })),
+    ...[...v1].map(([directory, controller]) => ({ directory, controller })),
   ];
 }
 
 /** How many processes it has killed. */
-async function remove(directory: string, unified: boolean): Promise<number> {
-  const where = unified ? { unified: { directory, controllers: [] }, v1: new Map<string, string>() } : { unified: undefined, v1: new Map([['', directory]]) };
+async function remove(directory: string, controller: string): Promise<number> {
+  const where = controller === '' ? { unified: { directory, controllers: [] }, v1: new Map<string, string>() } : { unified: undefined, v1: new Map([[controller, directory]]) };
   let members = 0;
   for (const group of await actions.depthFirst(directory)) members += (await actions.orGone(readFile(join(group, 'cgroup.procs'), 'utf8'), '')).split('\n').length - 1;
   await actions.kill(where);
@@ -41,12 +46,12 @@ async function remove(directory: string, unified: boolean): Promise<number> {
  */
 export async function sweep(): Promise<SweepReport> {
   const report: Report = { removed: [], killed: 0, failed: [] };
-  for (const { directory, unified } of parents()) {
+  for (const { directory, controller } of parents()) {
     const names = (await readdir(directory)).filter(name => name.startsWith(GROUP_PREFIX) && !ownerLives(name));
     for (const name of names) {
       const path = join(directory, name);
       try {
-        report.killed += await remove(path, unified);
+        report.killed += await remove(path, controller);
         report.removed.push(path);
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code !== 'ENOENT') report.failed.push({ path, error: error as Error });

@@ -199,6 +199,7 @@ void Container::signal(int number) {
   // In setup every signal is blocked, and does what it does when the command is about to run.
   const bool ends = sent == SIGKILL || (!ready_ && !harmless && !stops && sent != SIGSTOP);
   if (sys::pidfd_send_signal(pidfd_.get(), sent) == 0 && ends) signal_ = number;
+  if (sent == SIGKILL) thaw();
 }
 
 bool Container::lose_node() {
@@ -206,6 +207,7 @@ bool Container::lose_node() {
   if (foreign_ || (detached_ && ready_)) return foreign_;
   killed_ = true;
   if (pidfd_) sys::pidfd_send_signal(pidfd_.get(), SIGKILL);
+  thaw();
   return false;
 }
 

@@ -62,6 +62,7 @@ class Container {
   void report_exited();
   void send(Report report, const Text* text);
   void kill_members();
+  void thaw();
   int undo(const Op& op);
 
   uint32_t id_;

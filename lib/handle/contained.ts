@@ -3,20 +3,24 @@ import { EventEmitter } from 'node:events';
 import { constants } from 'node:os';
 import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
+import type { CgroupLimits } from '../../types/cgroup.js';
 import type { Contained, Outcome, Reason, TraceEntry } from '../../types/contained.js';
 import type { ExecOptions } from '../../types/exec.js';
+import type { ContainedEvent, ContainedEventsOptions, ContainedProcessInfo, Inspection, Stats, StatsStep } from '../../types/live.js';
 import type { RunOptions } from '../../types/options.js';
 import type { LogEntry, LogOptions } from '../../types/registry.js';
 import type { Program } from '../../types/program.js';
 import { ContainedError, notSupported } from '../errors.js';
 import { listen, setRef, type LaunchListener } from '../launch.js';
+import { Live } from '../live/live.js';
+import type { Subject } from '../live/subject.js';
 import { native, type NativeExit } from '../native.js';
 import { resolveExecCommand, type Target } from '../options/exec.js';
 import { signalNumber } from '../options/limits.js';
 import { readLog } from '../registry/log.js';
 import { containerId } from '../options/namespaces.js';
 import { resolveLife } from '../options/resolve.js';
-import type { Inheritance, Life, Placement, Settings } from '../options/settings.js';
+import type { Inheritance, Life, Settings } from '../options/settings.js';
 import type { Command, Fault } from '../program/encode.js';
 import { stepError, stepOf } from '../program/words.js';
 import { Deadline } from './deadline.js';
@@ -51,7 +55,8 @@ export interface Origin {
   /** How it has ended, where the launcher cannot tell. */
   finish?(exit: NativeExit): Promise<NativeExit>;
   directories(run: number): Record<string, string>;
-  place(run: number): Placement | undefined;
+  /** What those who ask about it must know. */
+  about(run: number): Omit<Subject, 'pid' | 'command' | 'env'>;
   /** What commands that come later have from it; undefined where there can be none. */
   inheritance(command: Command): Inheritance | undefined;
   program(command: Command, run: number): Program;
@@ -75,6 +80,7 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
   #number: number | undefined;
   #running = false;
   #ended = false;
+  #asked: Live | undefined;
   #reason: Reason | undefined;
   #pipes: Map<number, PipeEnd> = new Map();
   #streams: (Readable | Writable | null)[];
@@ -172,6 +178,7 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
     if (this.#ended || this.#number === undefined) return false;
     if (number !== 0) this.killed = true;
     native().signal(this.#number, number);
+    if (number === SIGKILL || number === this.#life.killSignal) this.#asked?.letEnd(number);
     return true;
   }
 
@@ -210,7 +217,53 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
 
   #target(): Target | ContainedError {
     if (!this.#running || this.#ended) return notRunning(this.#ended);
-    return { container: this.#number!, pid: this.pid!, group: this.#origin.place(this.#run) };
+    return { container: this.#number!, pid: this.pid!, group: this.#origin.about(this.#run).where };
+  }
+
+  /** Made when something is asked for the first time. */
+  get #live(): Live {
+    this.#asked ??= new Live({ subject: () => this.#subject(), ready: () => this.ready, exited: () => this.exited }, this.#ended);
+    return this.#asked;
+  }
+
+  #subject(): Subject | undefined {
+    if (this.pid === undefined) return undefined;
+    const { file, argv, env } = this.#command;
+    return { ...this.#origin.about(this.#run), pid: this.pid, command: [file, ...argv.slice(1)], env };
+  }
+
+  get paused(): boolean {
+    return this.#asked?.paused ?? false;
+  }
+
+  pause(): Promise<void> {
+    return this.#live.pause();
+  }
+
+  resume(): Promise<void> {
+    return this.#live.resume();
+  }
+
+  update(limits: CgroupLimits): Promise<void> {
+    return this.#live.update(limits);
+  }
+
+  stats(): Promise<Stats>;
+  stats(options: { interval: number; signal?: AbortSignal }): AsyncIterable<StatsStep>;
+  stats(options?: { interval: number; signal?: AbortSignal }): Promise<Stats> | AsyncIterable<StatsStep> {
+    return options === undefined ? this.#live.stats() : this.#live.stats(options);
+  }
+
+  events(options?: ContainedEventsOptions): AsyncIterable<ContainedEvent> {
+    return this.#live.events(options);
+  }
+
+  processes(): Promise<readonly ContainedProcessInfo[]> {
+    return this.#live.processes();
+  }
+
+  inspect(): Promise<Inspection> {
+    return this.#live.inspect();
   }
 
   ref(): void {
@@ -232,6 +285,7 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
   #stop(reason: Reason, signal: number): void {
     this.#reason ??= reason;
     if (this.#number !== undefined) native().signal(this.#number, signal);
+    this.#asked?.letEnd(signal);
   }
 
   onReady(pid: number, trace: Buffer | undefined): void {
@@ -245,6 +299,7 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
 
   onExit(pid: number, exit: NativeExit): void {
     this.#ended = true;
+    this.#asked?.end();
     this.#deadline.stop();
     if (exit.lost) return this.#fail(lostLauncher());
     if (this.#origin.finish) void this.#origin.finish(exit).then(whole => this.#end(pid, whole), (error: unknown) => this.#fail(error as ContainedError));
@@ -300,6 +355,7 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
 
   #fail(error: ContainedError): void {
     this.#ended = true;
+    this.#asked?.end();
     this.#deadline.stop();
     this.#ready.reject(error);
     this.#exited.reject(error);

@@ -4,6 +4,7 @@ import type { Program } from '../../types/program.js';
 import { groupName, groupNumber } from '../host/cgroups.js';
 import { forget } from '../registry/records.js';
 import { launch, type LaunchListener } from '../launch.js';
+import type { Subject } from '../live/subject.js';
 import type { Inheritance, Placement, Settings } from '../options/settings.js';
 import { bareProgram } from '../program/compile.js';
 import { inheritanceOf } from '../program/record.js';
@@ -102,8 +103,13 @@ export class Template {
     };
   }
 
-  /** The group of one run. */
-  place(run: number): Placement | undefined {
+  about(run: number): Omit<Subject, 'pid' | 'command' | 'env'> {
+    const { cgroup } = this.settings;
+    const { namespaces, init = false, cwd, hostname } = this.settings as Partial<Settings>;
+    return { id: this.id, where: this.#place(run), alone: cgroup?.made ?? false, devices: cgroup?.devices?.setting, create: namespaces?.create, init, cwd, hostname };
+  }
+
+  #place(run: number): Placement | undefined {
     const where = this.settings.cgroup?.where;
     const numbered = (path: string): string => path.replace(this.#name, this.#numbered(run));
     return where && {

@@ -88,7 +88,7 @@ function findPlace({ name, parent, owner, limits, devices }: ReturnType<typeof a
   const onV1 = hierarchies.filter(({ hierarchy }) => hierarchy !== '').map(({ hierarchy }) => hierarchy);
   // Threads cannot be told apart in what belongs to the process: cgroups(7), "threaded" controllers.
   const countable = COUNTING[kind].filter(c => !threaded || c === 'pids' || c === 'cpu');
-  const counting = [...countable, ...unified ? [] : ['cpuacct', ...kind === 'standing' ? ['freezer'] : [], ...devices ? ['devices'] : []]];
+  const counting = [...countable, ...unified ? [] : ['cpuacct', 'freezer', ...devices ? ['devices'] : []]];
   const places = v1Places([...new Set([...counting, ...onV1])].filter(c => v1.has(c)), parent, name);
   const above = unifiedPlace(onV2, countable.filter(c => unified?.controllers.includes(c) && !onV2.includes(c)), parent);
   for (const { limit, hierarchy } of hierarchies) if (hierarchy === '' ? !above : !places.has(hierarchy)) throw noCgroup(limit.path);
@@ -202,7 +202,7 @@ const bareGroup = (where: Placement): CgroupSetting => ({
 /** A group that does nothing but find the processes of a container, so that they can be killed. */
 export function killingGroup(): CgroupSetting | undefined {
   const parent = unifiedParent([]);
-  if (parent) return bareGroup({ unified: { directory: join(parent.directory, groupName()), controllers: [] }, v1: new Map() });
+  if (parent) return bareGroup({ unified: { directory: join(parent.directory, groupName()), controllers: enabledIn(parent.directory) }, v1: new Map() });
   const v1 = anyV1Parent();
   return v1 && bareGroup({ unified: undefined, v1: new Map([[v1.controller, join(v1.directory, groupName())]]) });
 }

@@ -115,10 +115,13 @@ export function removeGroups(settings: Settings, { setting, made }: Group): Op[]
   const after = (path: string): { after: number } => ({ after: made.get(path)! });
   const whenBusy = alone ? 1 : 0;
   const directoryOf = (file: string): string => file.slice(0, file.lastIndexOf('/'));
+  const freezer = unified === undefined ? setting.where.v1.get('freezer') : undefined;
+  // Also done with each SIGKILL: launcher/undo.cc, thaw.
+  const thaw: Op[] = freezer === undefined ? [] : [{ op: 'write', path: `${freezer}/freezer.state`, text: 'THAWED', at: CWD, forgive: ENOENT, ...after(freezer) }];
   const kill: Op[] = unified !== undefined
     ? [{ op: 'killCgroup', path: unified, unified: 1, whenBusy, forgive: ENOENT, ...after(unified) }]
     : v1.slice(0, 1).map(({ directory }) => ({ op: 'killCgroup', path: directory, unified: 0, whenBusy, forgive: ENOENT, ...after(directory) }));
-  return [...kill, ...counters.map(({ path }): Op => ({ op: 'read', path, ...after(directoryOf(path)) })), ...removeOps(setting, made)];
+  return [...thaw, ...kill, ...counters.map(({ path }): Op => ({ op: 'read', path, ...after(directoryOf(path)) })), ...removeOps(setting, made)];
 }
 
 /** The directories that were made, the last first, with what the container has made in them. */

@@ -1,5 +1,6 @@
 // What is kept of a container that has a name, so that other processes can find it.
-import type { Inheritance, Placement, Settings } from '../options/settings.js';
+import type { NamespaceKind } from '../../types/options.js';
+import type { DeviceSetting, Inheritance, Placement, Settings } from '../options/settings.js';
 import { cloneFlags, separates } from './namespaces.js';
 import type { Command } from './encode.js';
 import { CWD, type Op } from './ops.js';
@@ -21,9 +22,12 @@ export interface ContainerRecord {
   /** Who has made it, and when that began. */
   maker: { pid: number; start: string };
   cloneFlags: number;
+  /** The namespaces that were made for it. */
+  own: readonly NamespaceKind[];
+  hostname?: string | undefined;
   init: boolean;
   inheritance: Inheritance;
-  group: { unified: Placement['unified'] | null; v1: readonly (readonly [string, string])[]; made: boolean; counters: readonly string[] } | null;
+  group: { unified: Placement['unified'] | null; v1: readonly (readonly [string, string])[]; made: boolean; counters: readonly string[]; devices?: DeviceSetting | undefined } | null;
 }
 
 /** What commands that come later have from a container. */
@@ -37,10 +41,10 @@ function recordOf(settings: Settings, command: Command): ContainerRecord | undef
   if (!registration) return undefined;
   const { id, boot, created, labels, detached, keep, logSize, maker } = registration;
   return {
-    version: 1, id, boot, created, command: command.argv, labels, detached, keep, init, logged: logSize !== undefined, maker,
+    version: 1, id, boot, created, command: command.argv, labels, detached, keep, init, own: [...namespaces.create], hostname: settings.hostname, logged: logSize !== undefined, maker,
     cloneFlags: cloneFlags(namespaces, separates(namespaces)).child,
     inheritance: inheritanceOf(settings, command),
-    group: cgroup ? { unified: cgroup.where.unified ?? null, v1: [...cgroup.where.v1], made: cgroup.made, counters: cgroup.counters.map(({ name }) => name) } : null,
+    group: cgroup ? { unified: cgroup.where.unified ?? null, v1: [...cgroup.where.v1], made: cgroup.made, counters: cgroup.counters.map(({ name }) => name), devices: cgroup.devices?.setting } : null,
   };
 }
 
