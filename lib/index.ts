@@ -1,4 +1,5 @@
 export { spawnContained, explain } from './spawn.js';
+export { contain } from './contain.js';
 export { run } from './run.js';
 export { probe } from './probe.js';
 export { sweep } from './sweep.js';
@@ -10,6 +11,7 @@ export type * from '../types/cgroup.js';
 export type * from '../types/devices.js';
 export type * from '../types/contained.js';
 export type * from '../types/program.js';
+export type * from '../types/sandbox.js';
 export type * from '../types/probe.js';
 export type * from '../types/sweep.js';
 export type * from '../types/sys.js';

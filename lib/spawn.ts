@@ -1,18 +1,17 @@
 // The table of contents: options → settings → program → launcher → handle.
 import type { Contained } from '../types/contained.js';
-import type { RunOptions, SpawnOptions } from '../types/options.js';
+import type { Command, SpawnOptions } from '../types/options.js';
 import type { Program } from '../types/program.js';
 import { ContainedProcess } from './handle/contained.js';
-import { isPipe, resolveStdio, type Entry } from './handle/stdio.js';
+import { checkOutput, kindsOf, resolveStdio, streamsOf, type Entry } from './handle/stdio.js';
 import * as check from './options/check.js';
 import { keyOf } from './options/key.js';
 import { resolve, resolveCommand, resolveLife } from './options/resolve.js';
+import type { Settings } from './options/settings.js';
 import { compile } from './program/compile.js';
 import type { Fault } from './program/encode.js';
 import { Template } from './program/template.js';
 import { OptionError } from './errors.js';
-
-type Command = RunOptions['command'];
 
 /** The two ways to call: options with a command in them, or as child_process.spawn. */
 function callOf(first: unknown, args: unknown, options: unknown): { command: unknown; options: SpawnOptions } {
@@ -42,6 +41,7 @@ export function spawnContained(first: unknown, args?: unknown, last?: unknown): 
 export function spawnWith(options: SpawnOptions, command: unknown, fault?: Fault): ContainedProcess {
   check.object('options', options);
   const entries = resolveStdio(options.stdio);
+  checkOutput(options.maxOutput, entries);
   const template = templateOf(options, entries);
   return new ContainedProcess(template, resolveCommand(options, command), resolveLife(options), entries, fault);
 }
@@ -49,18 +49,24 @@ export function spawnWith(options: SpawnOptions, command: unknown, fault?: Fault
 const templates = new Map<string, Template>();
 const MOST_TEMPLATES = 64;
 
+/** What depends on the state of the host is looked at again. */
+export const isLasting = ({ cgroup, impossible }: Settings): boolean => !impossible && !(cgroup && cgroup.enable.length > 0);
+
+/** Checked and compiled: for every run with these settings whose streams are of these kinds. */
+export function templateFor(settings: Settings, entries: readonly Entry[]): Template {
+  const streams = streamsOf(entries);
+  return new Template(settings, command => compile(settings, streams, command));
+}
+
 /** The same options mean the same program: it is checked and compiled once. */
 function templateOf(options: SpawnOptions, entries: readonly Entry[]): Template {
   const key = keyOf(options);
-  const kinds = entries.map(entry => isPipe(entry) ? 'p' : '-').join('');
+  const kinds = kindsOf(entries);
   const known = key === undefined ? undefined : templates.get(key + kinds);
   if (known) return known;
   const settings = resolve(options);
-  const template = new Template(settings, command => compile(settings, streamsOf(entries), command));
-  const { cgroup, impossible } = settings;
-  // What depends on the state of the host is looked at again.
-  const lasting = !impossible && !(cgroup && cgroup.enable.length > 0);
-  if (key !== undefined && lasting) {
+  const template = templateFor(settings, entries);
+  if (key !== undefined && isLasting(settings)) {
     if (templates.size >= MOST_TEMPLATES) templates.delete(templates.keys().next().value!);
     templates.set(key + kinds, template);
   }
@@ -77,8 +83,3 @@ export function explain(first: unknown, args?: unknown, last?: unknown): Program
   if (settings.impossible) throw settings.impossible;
   return compile(settings, streamsOf(resolveStdio(options.stdio)), resolveCommand(options, command));
 }
-
-const streamsOf = (entries: readonly Entry[]): { count: number; pipes: number[] } => ({
-  count: entries.length,
-  pipes: entries.flatMap((entry, i) => isPipe(entry) ? [i] : []),
-});

@@ -2,7 +2,7 @@
 import { EventEmitter } from 'node:events';
 import { constants } from 'node:os';
 import type { Readable, Writable } from 'node:stream';
-import type { Contained, Outcome, Reason, TraceEntry } from '../../types/contained.js';
+import type { Contained, Outcome, Reason, TraceEntry, Usage } from '../../types/contained.js';
 import type { Program } from '../../types/program.js';
 import { ContainedError } from '../errors.js';
 import { launch, listen, setRef, type LaunchListener } from '../launch.js';
@@ -13,12 +13,16 @@ import type { Life } from '../options/settings.js';
 import type { Command, Fault } from '../program/encode.js';
 import type { Template } from '../program/template.js';
 import { stepError, stepOf } from '../program/words.js';
+import { GroupTime, TimeLimit } from './cputime.js';
 import { Deadline } from './deadline.js';
+import { Governor } from './governor.js';
+import { ProcessTimes } from './processtimes.js';
 import { Settlement } from './settlement.js';
 import { closeStdio, endedStream, openStdio, streamOf, type Entry, type PipeEnd } from './stdio.js';
 import { usageOf } from './usage.js';
 
 const SIGKILL = 9;
+const { SIGSYS } = constants.signals;
 
 const SIGNAL_NAMES = new Map(Object.entries(constants.signals).map(([name, number]) => [number, name as NodeJS.Signals]));
 
@@ -36,6 +40,8 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
   readonly #ready = new Settlement<this>();
   readonly #exited = new Settlement<Outcome>();
   readonly #deadline: Deadline;
+  readonly #governor: Governor | undefined;
+  #timeLimit: TimeLimit | undefined;
   #id: number | undefined;
   #ended = false;
   #reason: Reason | undefined;
@@ -50,6 +56,7 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
     this.#run = template.nextRun();
     this.#streams = entries.map(() => null);
     this.#deadline = new Deadline(life, (reason, signal) => this.#stop(reason, signal));
+    this.#governor = life.output && new Governor(life.output, () => this.#deadline.end('output'));
     try {
       this.#launch(entries, fault);
     } catch (error) {
@@ -71,8 +78,16 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
     }
     this.#pipes = streams.ours;
     // What comes with the options is written whether or not anybody asks for the stream.
-    for (const [i, end] of this.#pipes) if (end.data !== undefined) this.#stream(i);
+    for (const [i, end] of this.#pipes) if (end.data !== undefined || (this.#governor && (i === 1 || i === 2))) this.#stream(i);
     this.#deadline.start();
+    this.#limitTime();
+  }
+
+  #limitTime(): void {
+    const limit = this.#life.cpuTimeout, path = this.#template.settings.cgroup?.time;
+    if (limit === undefined) return;
+    const reader = path === undefined ? new ProcessTimes(() => this.pid) : new GroupTime(this.#template.fileOf(this.#run, path));
+    this.#timeLimit = new TimeLimit(limit, reader, () => this.#deadline.end('cpu-timeout'));
   }
 
   get spawnfile(): string {
@@ -120,7 +135,9 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
     const end = this.#pipes.get(index);
     if (end) {
       this.#pipes.delete(index);
-      this.#streams[index] = streamOf(end);
+      const stream = streamOf(end);
+      const governor = index === 1 || index === 2 ? this.#governor : undefined;
+      this.#streams[index] = governor ? governor.watch(index === 1 ? 'stdout' : 'stderr', stream as Readable) : stream;
     }
     return this.#streams[index] ?? null;
   }
@@ -172,6 +189,12 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
   onExit(pid: number, exit: NativeExit): void {
     this.#ended = true;
     this.#deadline.stop();
+    this.#timeLimit?.stop();
+    if (this.#governor) this.#governor.settle(() => this.#finish(pid, exit));
+    else this.#finish(pid, exit);
+  }
+
+  #finish(pid: number, exit: NativeExit): void {
     if (exit.lost) return this.#fail(lostLauncher());
     const error = exit.errno === 0 ? undefined : stepError(this.#program(), exit.list, exit.index, exit.errno);
     // What was ended before it ran has ended as was asked for; only `ready` cannot be had any more.
@@ -185,7 +208,7 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
     const usage = usageOf(counters.map(({ name }) => name), !made, exit, performance.now() - this.#started);
     // In a group of several it may have been another that was killed for its memory.
     const kills = made || exit.signal === SIGKILL ? usage.oomKills : undefined;
-    const outcome: Outcome = { reason: this.#reasonOf(exit, kills), code: this.exitCode, signal: this.signalCode, usage };
+    const outcome: Outcome = { reason: this.#reasonOf(exit, usage, kills), code: this.exitCode, signal: this.signalCode, usage, ...this.#governor && { output: this.#governor.count } };
     if (exit.undoErrno !== 0) this.#exited.reject(stepError(this.#program(), 4, exit.undoIndex, exit.undoErrno));
     else this.#exited.resolve(outcome);
     try {
@@ -197,11 +220,14 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
   }
 
   /** Only the kernel's own counter makes it `oom`; a command that went on and succeeded was not ended by it. */
-  #reasonOf(exit: NativeExit, oomKills: number | undefined): Reason {
-    if (this.#reason === 'timeout' || this.#reason === 'aborted') return this.#reason;
+  #reasonOf(exit: NativeExit, { userMs, systemMs }: Usage, oomKills: number | undefined): Reason {
+    if (this.#reason !== undefined && this.#reason !== 'killed') return this.#reason;
     if (oomKills && exit.code !== 0 && this.#reason === undefined) return 'oom';
     if (exit.signal === 0) return 'exit';
-    return this.#reason ?? (this.killed ? 'killed' : 'signal');
+    if (this.#reason === 'killed' || this.killed) return 'killed';
+    if (exit.signal === SIGSYS) return 'seccomp';
+    // By RLIMIT_CPU, while Node was too busy to look.
+    return exit.signal === SIGKILL && userMs + systemMs >= (this.#life.cpuTimeout ?? Infinity) ? 'cpu-timeout' : 'signal';
   }
 
   /** `close` comes after the last stream has ended; one that nobody reads is emptied, as child_process does. */
@@ -222,6 +248,7 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
   #fail(error: ContainedError): void {
     this.#ended = true;
     this.#deadline.stop();
+    this.#timeLimit?.stop();
     this.#ready.reject(error);
     this.#exited.reject(error);
     this.#closeWhenRead();

@@ -70,6 +70,20 @@ function nullDevice(): number {
 
 export const isPipe = (entry: Entry): boolean => entry === 'pipe' || entry instanceof Uint8Array;
 
+/** What of them a program depends on. */
+export const streamsOf = (entries: readonly Entry[]): { count: number; pipes: number[] } => ({
+  count: entries.length,
+  pipes: entries.flatMap((entry, i) => isPipe(entry) ? [i] : []),
+});
+
+/** The same as a text. */
+export const kindsOf = (entries: readonly Entry[]): string => entries.map(entry => isPipe(entry) ? 'p' : '-').join('');
+
+/** Only what comes through a pipe of ours can be counted. */
+export function checkOutput(maxOutput: unknown, entries: readonly Entry[]): void {
+  if (maxOutput !== undefined && entries[1] !== 'pipe' && entries[2] !== 'pipe') throw new OptionError('maxOutput', maxOutput, "'pipe' as stdout or stderr beside it");
+}
+
 function makePipes(count: number): number[] {
   const ends = count === 0 ? [] : native().pipes(count);
   const errno = ends[0] ?? 0;

@@ -10,7 +10,9 @@ import { resolveIdentity } from './identity.js';
 import { ALL_PROCESSORS, resolveAffinity, resolveCapabilities, resolveRlimits, signalNumber } from './limits.js';
 import { resolveFileSystem } from './mounts.js';
 import { resolveNamespaces, resolveTimeOffsets } from './namespaces.js';
+import { resolveOutput } from './output.js';
 import type { CgroupSetting, Identity, Life, Namespaces, Settings } from './settings.js';
+import { limitTime } from './time.js';
 
 /** Where commands are looked for, and what the command gets as PATH, when `env` has none. */
 const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
@@ -20,12 +22,13 @@ const MAX_TIMEOUT = 2 ** 31 - 1;
 const KEYS = [
   'ns', 'network', 'rootfs', 'readonly', 'mounts', 'tmpfs', 'maskedPaths', 'readonlyPaths', 'hostname', 'domainname',
   'timeOffsets', 'cwd', 'env', 'argv0', 'user', 'uidMap', 'gidMap', 'umask', 'rlimits', 'oomScoreAdj', 'nice', 'cpuAffinity',
-  'capabilities', 'noNewPrivileges', 'cgroup', 'stdio', 'init', 'timeout', 'signal', 'killSignal', 'killGrace', 'trace', 'command',
+  'capabilities', 'noNewPrivileges', 'cgroup', 'stdio', 'init', 'timeout', 'cpuTimeout', 'maxOutput', 'signal', 'killSignal',
+  'killGrace', 'trace', 'command',
 ] as const satisfies readonly (keyof SpawnOptions | 'command')[];
 
 const DEFAULT_ENV = [`PATH=${PATH}`];
 
-function resolveEnv(value: unknown): readonly string[] {
+export function resolveEnv(value: unknown): readonly string[] {
   if (value === undefined) return DEFAULT_ENV;
   const given = value === 'inherit' ? process.env : check.object('env', value, "an object, or 'inherit'");
   const env: string[] = [];
@@ -42,14 +45,15 @@ function resolveEnv(value: unknown): readonly string[] {
 }
 
 /** What is run: all of the options that may differ between two runs of one program. */
-export function resolveCommand(options: SpawnOptions, value: unknown): Command {
+export function resolveCommand(options: { readonly argv0?: unknown; readonly env?: unknown }, value: unknown, env = resolveEnv(options.env)): Command {
   const words = typeof value === 'string' ? [value] : check.array('command', value, 'a file, or an array of file and arguments');
   const file = check.nonEmpty('command[0]', words[0], 'a file');
   const argv = [check.optional(options.argv0, v => check.string('argv0', v), file)];
   for (let i = 1; i < words.length; ++i) argv.push(check.string(`command[${i}]`, words[i]));
-  const env = resolveEnv(options.env);
   return { file, argv, env, search: env.find(entry => entry.startsWith('PATH='))!.slice(5) };
 }
+
+export const resolveCwd = (value: unknown): string => check.optional(value, v => check.insidePath('cwd', v), '/');
 
 function name(key: 'hostname' | 'domainname', value: unknown, { create }: Namespaces): string | undefined {
   if (value === undefined) return undefined;
@@ -59,9 +63,13 @@ function name(key: 'hostname' | 'domainname', value: unknown, { create }: Namesp
   return text;
 }
 
-export function resolveLife(options: SpawnOptions): Life {
+export const resolveCpuTimeout = (value: unknown): number | undefined => check.optional(value, v => check.number('cpuTimeout', v, 1, MAX_TIMEOUT), undefined);
+
+export function resolveLife(options: Pick<SpawnOptions, 'timeout' | 'cpuTimeout' | 'maxOutput' | 'signal' | 'killSignal' | 'killGrace' | 'trace'>): Life {
   return {
     timeout: check.optional(options.timeout, v => check.number('timeout', v, 1, MAX_TIMEOUT), undefined),
+    cpuTimeout: resolveCpuTimeout(options.cpuTimeout),
+    output: check.optional(options.maxOutput, resolveOutput, undefined),
     signal: check.optional(options.signal, v => check.abortSignal('signal', v), undefined),
     killSignal: check.optional(options.killSignal, v => signalNumber('killSignal', v), 15),
     killGrace: check.optional(options.killGrace, v => check.number('killGrace', v, 0, MAX_TIMEOUT), 1000),
@@ -95,8 +103,8 @@ export function resolve(options: SpawnOptions): Settings {
   const privileged = host.privileged || namespaces.create.has('user') || namespaces.join.has('user');
   if (capabilities !== 0 && !privileged) throw new OptionError('capabilities', options.capabilities, 'none without root or a new `user` in ns');
   const identity = resolveIdentity(options, namespaces, host, hostRoot);
-  return {
-    cwd: check.optional(options.cwd, v => check.insidePath('cwd', v), '/'),
+  const settings: Settings = {
+    cwd: resolveCwd(options.cwd),
     namespaces,
     timeOffsets: resolveTimeOffsets(options, namespaces),
     hostname: name('hostname', options.hostname, namespaces) ?? (namespaces.create.has('uts') ? 'contained' : undefined),
@@ -115,5 +123,6 @@ export function resolve(options: SpawnOptions): Settings {
     ...groupOf(options, namespaces, identity),
     init: check.optional(options.init, v => check.boolean('init', v), false),
   };
+  return limitTime(settings, resolveCpuTimeout(options.cpuTimeout));
 }
 
