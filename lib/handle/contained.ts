@@ -205,7 +205,7 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
     const signal = exit.signal === SIGKILL && exit.requestedSignal !== 0 ? exit.requestedSignal : exit.signal;
     this.signalCode = exit.signal === 0 ? null : SIGNAL_NAMES.get(signal) ?? null;
     const { counters = [], made = true } = this.#template.settings.cgroup ?? {};
-    const usage = usageOf(counters.map(({ name }) => name), !made, exit, performance.now() - this.#started);
+    const usage = usageOf(counters.map(({ name }) => name), !made, exit, performance.now() - this.#started, this.#timeLimit?.seen);
     // In a group of several it may have been another that was killed for its memory.
     const kills = made || exit.signal === SIGKILL ? usage.oomKills : undefined;
     const outcome: Outcome = { reason: this.#reasonOf(exit, usage, kills), code: this.exitCode, signal: this.signalCode, usage, ...this.#governor && { output: this.#governor.count } };

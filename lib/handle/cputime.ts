@@ -6,6 +6,8 @@ import { native } from '../native.js';
 /** Milliseconds of processor time so far; undefined where that cannot be told now. Read off the event loop. */
 export interface TimeReader {
   read(): Promise<number | undefined>;
+  /** What it has seen that nobody else will tell. */
+  seen?(): { userMs: number; systemMs: number };
   close(): void;
 }
 
@@ -46,6 +48,10 @@ export class TimeLimit {
     this.#reader = reader;
     this.#end = end;
     this.#wait();
+  }
+
+  get seen(): { userMs: number; systemMs: number } | undefined {
+    return this.#reader.seen?.();
   }
 
   stop(): void {

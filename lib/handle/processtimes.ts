@@ -10,14 +10,15 @@ interface Stat {
   parent: number;
   start: string;
   /** Its own time and that of the children it has waited for. */
-  ms: number;
+  userMs: number;
+  systemMs: number;
 }
 
 /** The name may hold spaces and parentheses; behind it stand the fields from the third on. */
 function statOf(text: string): Stat {
   const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
-  const ticks = [11, 12, 13, 14].reduce((sum, i) => sum + Number(fields[i]), 0);
-  return { parent: Number(fields[1]), start: fields[19]!, ms: ticks * MS_PER_TICK };
+  const ms = (own: number, children: number): number => (Number(fields[own]) + Number(fields[children])) * MS_PER_TICK;
+  return { parent: Number(fields[1]), start: fields[19]!, userMs: ms(11, 13), systemMs: ms(12, 14) };
 }
 
 /**
@@ -33,6 +34,7 @@ export class ProcessTimes implements TimeReader {
   #others = new Set<number>();
   #sure = 0;
   #lost = 0;
+  #userShare = 0;
 
   constructor(init: () => number | undefined) {
     this.#init = init;
@@ -49,6 +51,12 @@ export class ProcessTimes implements TimeReader {
     return this.#sure + this.#lost;
   }
 
+  /** Who dies with its pid namespace is waited for by nobody, so that the rusage of its init does not tell of it. */
+  seen(): { userMs: number; systemMs: number } {
+    const all = this.#sure + this.#lost;
+    return { userMs: all * this.#userShare, systemMs: all * (1 - this.#userShare) };
+  }
+
   close(): void {}
 
   async #sum(init: number): Promise<number | undefined> {
@@ -63,18 +71,20 @@ export class ProcessTimes implements TimeReader {
       const parent = stats.get(stat.parent);
       return parent && inside(stat.parent, parent);
     };
-    let sum = 0;
+    let user = 0, system = 0;
     for (const [pid, stat] of stats) {
       const found = inside(pid, stat);
       if (found) {
         this.#members.set(pid, stat.start);
-        sum += stat.ms;
+        user += stat.userMs;
+        system += stat.systemMs;
       } else if (found === false) {
         this.#others.add(pid);
       }
     }
     for (const pid of this.#members.keys()) if (!stats.has(pid)) this.#members.delete(pid);
-    return sum;
+    if (user + system > 0) this.#userShare = user / (user + system);
+    return user + system;
   }
 
   async #stats(pids: readonly number[]): Promise<Map<number, Stat>> {

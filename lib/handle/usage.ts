@@ -22,19 +22,20 @@ function ioOf(texts: ReadonlyMap<string, string>, direction: 'Read' | 'Write'): 
   return v1 === undefined ? undefined : sum(v1, new RegExp(`^\\d+:\\d+ ${direction} (\\d+)`, 'gm')) || undefined;
 }
 
-/** `names`: what the texts in `exit.counters` are, in their order; of a `shared` group they stand there twice, before and after. */
-export function usageOf(names: readonly string[], shared: boolean, exit: NativeExit, wallMs: number): Usage {
+/** `seen`: time that was seen while it ran. `names`: what the texts in `exit.counters` are, in their order; of a `shared` group they stand there twice, before and after. */
+export function usageOf(names: readonly string[], shared: boolean, exit: NativeExit, wallMs: number, seen: { userMs: number; systemMs: number } | undefined): Usage {
   const parts = names.length > 0 ? exit.counters.split('\0') : [];
   const from = (start: number): Map<string, string> => new Map(names.map((name, i) => [name, parts[start + i] ?? '']));
   const before = shared ? from(0) : new Map<string, string>();
   const texts = from(shared ? names.length : 0);
   const cpu = texts.get('unified/cpu.stat');
+  const time = seen && seen.userMs + seen.systemMs > exit.userMs + exit.systemMs ? seen : exit;
   // 0 when somebody else has reaped it.
   const reaped = exit.maxRss > 0 ? exit : undefined;
   return {
     wallMs,
-    userMs: scaled(keyed(cpu, 'user_usec'), 1e-3) ?? scaled(single(texts.get('v1/cpuacct.usage_user')), 1e-6) ?? exit.userMs,
-    systemMs: scaled(keyed(cpu, 'system_usec'), 1e-3) ?? scaled(single(texts.get('v1/cpuacct.usage_sys')), 1e-6) ?? exit.systemMs,
+    userMs: scaled(keyed(cpu, 'user_usec'), 1e-3) ?? scaled(single(texts.get('v1/cpuacct.usage_user')), 1e-6) ?? time.userMs,
+    systemMs: scaled(keyed(cpu, 'system_usec'), 1e-3) ?? scaled(single(texts.get('v1/cpuacct.usage_sys')), 1e-6) ?? time.systemMs,
     memoryPeak: single(texts.get('unified/memory.peak')) ?? single(texts.get('v1/memory.max_usage_in_bytes')) ?? (exit.maxRss || undefined),
     pidsPeak: single(texts.get('unified/pids.peak')) ?? single(texts.get('v1/pids.peak')),
     oomKills: oomKillsOf(before, texts),
