@@ -5,6 +5,7 @@ import type { CollectOptions, RunOptions, SpawnOptions } from '../types/options.
 import type { SandboxRunOptions } from '../types/sandbox.js';
 import { CommandFailed, OptionError } from './errors.js';
 import * as check from './options/check.js';
+import { bytesOf } from './options/output.js';
 import { spawnContained } from './spawn.js';
 
 /** Everything a stream says, or the first `most` bytes of it; the rest is read and dropped, so that nobody waits. */
@@ -33,13 +34,13 @@ async function finish(child: Contained, input: CollectOptions['input'], most: nu
   return Promise.all([child.exited, collect(child.stdout, most), collect(child.stderr, most)]);
 }
 
-/** The options of `run` that are its own, checked, and all others. A `maxOutput` that is no number is one of the others. */
+/** The options of `run` that are its own, checked, and all others. A `maxOutput` that is no size is one of the others. */
 export function splitOptions<T extends SandboxRunOptions>(options: T): { own: Collecting; rest: Omit<T, keyof CollectOptions> & Pick<SpawnOptions, 'maxOutput'> } {
   const { input, maxOutput, encoding = 'utf8', reject = true, ...rest } = check.object('options', options) as unknown as T;
   if (input !== undefined && typeof input !== 'string' && !(input instanceof Uint8Array)) throw new OptionError('input', input, 'a string or bytes', 'ERR_INVALID_ARG_TYPE');
   if (encoding !== 'buffer' && !Buffer.isEncoding(encoding)) throw new OptionError('encoding', encoding, "an encoding of Buffer, or 'buffer'");
   const whole = typeof maxOutput === 'object';
-  const most = whole ? Infinity : check.optional(maxOutput, v => check.integer('maxOutput', v, 0, Number.MAX_SAFE_INTEGER), Infinity);
+  const most = whole ? Infinity : check.optional(maxOutput, v => bytesOf('maxOutput', v), Infinity);
   return { own: { input, most, encoding, reject: check.boolean('reject', reject) }, rest: whole ? { ...rest, maxOutput } : rest };
 }
 

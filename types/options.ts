@@ -201,10 +201,10 @@ export interface SpawnOptions {
   cpuTimeout?: number;
   /**
    * How much may come out of stdout and stderr together; at least one of them must be a `'pipe'`, and what is none is not
-   * counted. A number: these bytes, and the rest is read and dropped. Counted is what the reader gets. Both are read even when
+   * counted. A size: these bytes, and the rest is read and dropped. Counted is what the reader gets. Both are read even when
    * nobody listens, so that the limit is noticed; up to 16 MiB are kept for the reader, and then the command waits. Default: no limit.
    */
-  maxOutput?: number | OutputLimit;
+  maxOutput?: Size | OutputLimit;
   /** Aborting it kills the command; `exited` still resolves, with the reason `'aborted'`. */
   signal?: AbortSignal;
   /** What `timeout`, `signal` and `kill()` send first. Default `'SIGTERM'`. */
@@ -223,10 +223,10 @@ export interface CollectOptions {
   /** Written to the command's standard input, which is then closed. Default: nothing. */
   input?: string | Uint8Array;
   /**
-   * A number: bytes kept of each of stdout and stderr; what comes after is read and dropped. An object: as for `spawnContained`.
+   * A size: bytes kept of each of stdout and stderr; what comes after is read and dropped. An object: as for `spawnContained`.
    * Default: no limit.
    */
-  maxOutput?: number | OutputLimit;
+  maxOutput?: Size | OutputLimit;
   /** How the output is returned. Default `'utf8'`. */
   encoding?: BufferEncoding | 'buffer';
   /** Whether a command that fails rejects. Default true. */

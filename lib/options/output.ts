@@ -7,10 +7,10 @@ const KEYS = ['bytes', 'lines', 'rate', 'action'];
 const ACTIONS = ['truncate', 'kill', 'pause'] as const;
 
 /** As `check.size`, but that nothing at all is a limit too. */
-const bytesOf = (path: string, value: unknown): number => value === 0 ? 0 : check.size(path, value);
+export const bytesOf = (path: string, value: unknown): number => value === 0 ? 0 : check.size(path, value);
 
 export function resolveOutput(value: unknown): OutputSetting {
-  const options = typeof value === 'object' ? check.object('maxOutput', value, 'a number of bytes, or { bytes, lines, rate, action }') : { bytes: value };
+  const options = typeof value === 'object' ? check.object('maxOutput', value, 'a size, or { bytes, lines, rate, action }') : { bytes: value };
   const at = (key: string): string => typeof value === 'object' ? `maxOutput.${key}` : 'maxOutput';
   check.knownKeys('maxOutput', options, KEYS);
   const bytes = check.optional(options['bytes'], v => bytesOf(at('bytes'), v), Infinity);
