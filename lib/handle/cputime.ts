@@ -68,7 +68,8 @@ export class TimeLimit {
 
   async #look(): Promise<void> {
     const used = await this.#reader.read();
-    if (this.#over) return;
+    // The reading may have opened the file once more.
+    if (this.#over) return this.#reader.close();
     if (used !== undefined && used >= this.#limit) {
       this.stop();
       return this.#end();
