@@ -138,6 +138,32 @@ tidy('a stream that is destroyed is closed for the command too', async t => {
   t.not((await child.exited).code, 0);
 });
 
+tidy('a command that cannot be started: the streams end, and close comes', async t => {
+  const child = spawnContained('/no/such/file', { maxOutput: 5 });
+  const closed = new Promise(resolve => child.on('error', () => {}).on('close', resolve));
+  await t.rejects(child.exited, { code: 'ENOENT' });
+  await closed;
+  t.same([await text(child.stdout!).catch(() => ''), child.stdout!.closed, child.stderr!.closed], ['', true, true]);
+});
+
+tidy('close comes when the streams have ended, whether or not anybody reads, with a rate too', async t => {
+  for (const maxOutput of [5, 1e6, { rate: 100_000 }]) {
+    const child = sh('head -c 20000 /dev/zero', maxOutput);
+    await once(child, 'close');
+    t.ok(child.stdout!.closed && child.stderr!.closed);
+    t.equal((await child.exited).output!.stdoutBytes, maxOutput === 5 ? 5 : 20_000);
+  }
+});
+
+tidy('killAll ends it whatever is held back', async t => {
+  const child = sh('yes', { rate: 1000 });
+  await child.ready;
+  await child.killAll();
+  t.match(await child.exited, { reason: 'killed' });
+  child.stdout!.destroy();
+  child.stderr!.destroy();
+});
+
 tidy('setEncoding, pause and pipe work as on any stream', async t => {
   const child = sh('printf "grüße"; sleep 0.2; echo', 1000);
   child.stdout!.setEncoding('utf8');
