@@ -15,7 +15,7 @@ import type { Program } from '../types/program.js';
 import { Ending, exitOf } from './registry/outcome.js';
 import { allKept, forget, lives, noSuchContainer, placeOf, readKept, takeAwayGroup, type Kept } from './registry/records.js';
 
-const LIFE = { timeout: undefined, signal: undefined, killSignal: 15, killGrace: 1000, trace: false };
+const LIFE = { timeout: undefined, cpuTimeout: undefined, output: undefined, signal: undefined, killSignal: 15, killGrace: 1000, trace: false };
 
 /** What an outcome needs to know of the group; nothing of it is made or removed here. */
 function groupOf(record: ContainerRecord): CgroupSetting | undefined {
@@ -24,6 +24,7 @@ function groupOf(record: ContainerRecord): CgroupSetting | undefined {
     made: record.group!.made, where, unified: where.unified?.directory, enable: [], limits: [], devices: undefined, owner: undefined,
     v1: [...where.v1].map(([controller, directory]) => ({ controller, directory })),
     counters: record.group!.counters.map(name => ({ name, path: '' })),
+    time: undefined,
   };
 }
 
@@ -79,6 +80,10 @@ class Attached implements Origin {
   directories(): Record<string, string> {
     const { unified, v1 } = placeOf(this.#kept.record) ?? { unified: undefined, v1: new Map<string, string>() };
     return { ...unified ? { unified: unified.directory } : {}, ...Object.fromEntries(v1) };
+  }
+
+  fileOf(_run: number, path: string): string {
+    return path;
   }
 
   about(): Omit<Subject, 'pid' | 'command' | 'env'> {

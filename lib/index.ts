@@ -1,4 +1,5 @@
 export { spawnContained, explain } from './spawn.js';
+export { contain } from './contain.js';
 export { run } from './run.js';
 export { probe } from './probe.js';
 export { sweep } from './sweep.js';
@@ -14,6 +15,7 @@ export type * from '../types/exec.js';
 export type * from '../types/registry.js';
 export type * from '../types/live.js';
 export type * from '../types/program.js';
+export type * from '../types/sandbox.js';
 export type * from '../types/probe.js';
 export type * from '../types/sweep.js';
 export type * from '../types/sys.js';

@@ -20,6 +20,10 @@ export interface NativeExit {
   userMs: number;
   systemMs: number;
   maxRss: number;
+  voluntarySwitches: number;
+  involuntarySwitches: number;
+  minorFaults: number;
+  majorFaults: number;
   /** What the `read` ops read, each followed by NUL. */
   counters: string;
 }

@@ -1,22 +1,21 @@
 // The table of contents: options → settings → program → launcher → handle.
 import type { Contained } from '../types/contained.js';
-import type { RunOptions, SpawnOptions } from '../types/options.js';
+import type { Command, SpawnOptions } from '../types/options.js';
 import type { Program } from '../types/program.js';
 import { ContainedProcess } from './handle/contained.js';
-import { resolveStdio, shapeOf, streamsOf, type Entry } from './handle/stdio.js';
+import { checkOutput, resolveStdio, shapeOf, streamsOf, type Entry } from './handle/stdio.js';
 import * as check from './options/check.js';
 import { keyOf } from './options/key.js';
 import { resolve, resolveCommand, resolveLife } from './options/resolve.js';
-import { compile } from './program/compile.js';
 import type { Settings } from './options/settings.js';
-import type { Command, Fault } from './program/encode.js';
+import { compile } from './program/compile.js';
+import type { Command as Words, Fault } from './program/encode.js';
 import { Template } from './handle/template.js';
 import { OptionError } from './errors.js';
 
-
 /** The two ways to call: options with a command in them, or as child_process.spawn. */
 function callOf(first: unknown, args: unknown, options: unknown): { command: unknown; options: SpawnOptions } {
-  if (typeof first !== 'string') return { command: (first as { command?: RunOptions['command'] } | null)?.command, options: first as SpawnOptions };
+  if (typeof first !== 'string') return { command: (first as { command?: Command } | null)?.command, options: first as SpawnOptions };
   if (args !== undefined && !Array.isArray(args)) {
     if (options !== undefined) throw new OptionError('args', args, 'an array of arguments', 'ERR_INVALID_ARG_TYPE');
     return { command: [first], options: (args ?? {}) as SpawnOptions };
@@ -30,7 +29,7 @@ function callOf(first: unknown, args: unknown, options: unknown): { command: unk
  * Wrong options throw an {@link OptionError} here, before anything is touched; a command that cannot be started rejects
  * `ready` and `exited`, and emits `error`, with a {@link ContainedError}.
  */
-export function spawnContained(options: SpawnOptions & { command: RunOptions['command'] }): Contained;
+export function spawnContained(options: SpawnOptions & { command: Command }): Contained;
 export function spawnContained(file: string, args?: readonly string[], options?: SpawnOptions): Contained;
 export function spawnContained(file: string, options: SpawnOptions): Contained;
 export function spawnContained(first: unknown, args?: unknown, last?: unknown): Contained {
@@ -42,6 +41,7 @@ export function spawnContained(first: unknown, args?: unknown, last?: unknown): 
 export function spawnWith(options: SpawnOptions, command: unknown, fault?: Fault): ContainedProcess {
   check.object('options', options);
   const entries = resolveStdio(options.stdio, options.detached);
+  checkOutput(options.maxOutput, entries);
   const words = resolveCommand(options, command);
   return new ContainedProcess(templateOf(options, entries, words), words, resolveLife(options), entries, fault);
 }
@@ -49,22 +49,22 @@ export function spawnWith(options: SpawnOptions, command: unknown, fault?: Fault
 const templates = new Map<string, Template>();
 const MOST_TEMPLATES = 64;
 
+/** What depends on the state of the host is looked at again. */
+export const isLasting = ({ cgroup, impossible }: Settings): boolean => !impossible && !(cgroup && cgroup.enable.length > 0);
+
+/** Checked and compiled: for every run with these settings whose streams are of these kinds. */
+export const templateFor = (settings: Settings, entries: readonly Entry[], only?: Words): Template => new Template(settings, words => compileFor(settings, entries, words), only);
+
 /** The same options mean the same program: it is checked and compiled once. */
-function templateOf(options: SpawnOptions, entries: readonly Entry[], command: Command): Template {
-  if (options.id !== undefined || options.detached) {
-    const settings = resolve(options);
-    return new Template(settings, words => compileFor(settings, entries, words), command);
-  }
+function templateOf(options: SpawnOptions, entries: readonly Entry[], words: Words): Template {
+  if (options.id !== undefined || options.detached) return templateFor(resolve(options), entries, words);
   const key = keyOf(options);
   const shape = shapeOf(entries);
   const known = key === undefined ? undefined : templates.get(key + shape);
   if (known) return known;
   const settings = resolve(options);
-  const template = new Template(settings, words => compileFor(settings, entries, words));
-  const { cgroup, impossible } = settings;
-  // What depends on the state of the host is looked at again.
-  const lasting = !impossible && !(cgroup && cgroup.enable.length > 0);
-  if (key !== undefined && lasting) {
+  const template = templateFor(settings, entries);
+  if (key !== undefined && isLasting(settings)) {
     if (templates.size >= MOST_TEMPLATES) templates.delete(templates.keys().next().value!);
     templates.set(key + shape, template);
   }
@@ -72,11 +72,11 @@ function templateOf(options: SpawnOptions, entries: readonly Entry[], command: C
 }
 
 /** What goes to a log goes through pipes, too, although they are not ours. */
-const compileFor = (settings: Settings, entries: readonly Entry[], command: Command): Program =>
+const compileFor = (settings: Settings, entries: readonly Entry[], command: Words): Program =>
   compile(settings, settings.registration?.logSize === undefined ? streamsOf(entries) : { count: entries.length, pipes: [1, 2] }, command);
 
 /** What `spawnContained` would do, op by op, without doing it. `String(program)` is readable. Throws as that does. */
-export function explain(options: SpawnOptions & { command: RunOptions['command'] }): Program;
+export function explain(options: SpawnOptions & { command: Command }): Program;
 export function explain(file: string, args?: readonly string[], options?: SpawnOptions): Program;
 export function explain(first: unknown, args?: unknown, last?: unknown): Program {
   const { command, options } = callOf(first, args, last);

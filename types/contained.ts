@@ -8,9 +8,10 @@ import type { ContainedEvent, ContainedEventsOptions, ContainedProcessInfo, Insp
 /**
  * Why a container ended. `exit`: the command exited. `signal`: it was ended by a signal that this library did not send.
  * `oom`: the kernel killed in it because of its memory limit, and the command failed. `timeout`, `aborted`: the option
- * of that name. `killed`: `kill()` or `killAll()`.
+ * of that name. `cpu-timeout`: `cpuTimeout`. `output`: `maxOutput` with the action `'kill'`. `seccomp`: SIGSYS, which is how a
+ * system call filter ends a process (seccomp(2), SECCOMP_RET_KILL_PROCESS). `killed`: `kill()` or `killAll()`.
  */
-export type Reason = 'exit' | 'signal' | 'oom' | 'timeout' | 'aborted' | 'killed';
+export type Reason = 'exit' | 'signal' | 'oom' | 'timeout' | 'cpu-timeout' | 'output' | 'seccomp' | 'aborted' | 'killed';
 
 /** What the container used. A number that the host does not tell is undefined, never 0. */
 export interface Usage {
@@ -26,6 +27,33 @@ export interface Usage {
   pidsPeak: number | undefined;
   /** How often the kernel killed because of the memory limit; where a whole group dies (v2), its first victim may count twice; in a group that others use too, meanwhile. */
   oomKills: number | undefined;
+  /** Milliseconds for which it was held back by `cpu.max`, of all processors together; only in a group with that controller. */
+  throttledMs: number | undefined;
+  /**
+   * Bytes read from block devices; what the page cache had is not among them. Only in a group with the controller `io`, and on v1
+   * only when `io.max` limits reading.
+   */
+  ioReadBytes: number | undefined;
+  /** Bytes written to block devices; what is written back after the end is not among them. As `ioReadBytes`. */
+  ioWriteBytes: number | undefined;
+  /** How often the first process, and those it waited for, waited for something: getrusage(2), ru_nvcsw. */
+  voluntarySwitches: number | undefined;
+  /** How often they had to give way to others: ru_nivcsw. */
+  involuntarySwitches: number | undefined;
+  /** Page faults of theirs without input: ru_minflt. */
+  minorFaults: number | undefined;
+  /** Page faults of theirs that had to read from a disk: ru_majflt. */
+  majorFaults: number | undefined;
+}
+
+/** What came out of a container with `maxOutput`. */
+export interface OutputCount {
+  /** Bytes of stdout that the reader was given. */
+  stdoutBytes: number;
+  /** Bytes of stderr that the reader was given. */
+  stderrBytes: number;
+  /** Whether there was more, which was dropped. */
+  truncated: boolean;
 }
 
 /** How a container ended. */
@@ -36,6 +64,8 @@ export interface Outcome {
   /** Signal that ended it, null when it exited. */
   signal: NodeJS.Signals | null;
   usage: Usage;
+  /** Only with the option `maxOutput` of `spawnContained`. With a `rate` it goes on counting until `close`. */
+  output?: OutputCount;
 }
 
 /** What `run` resolves to. */

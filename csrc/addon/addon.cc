@@ -69,6 +69,10 @@ class JsListener final : public Listener {
     exit["userMs"] = number(ms(event->usage.ru_utime));
     exit["systemMs"] = number(ms(event->usage.ru_stime));
     exit["maxRss"] = number(static_cast<double>(event->usage.ru_maxrss) * 1024);
+    exit["voluntarySwitches"] = number(static_cast<double>(event->usage.ru_nvcsw));
+    exit["involuntarySwitches"] = number(static_cast<double>(event->usage.ru_nivcsw));
+    exit["minorFaults"] = number(static_cast<double>(event->usage.ru_minflt));
+    exit["majorFaults"] = number(static_cast<double>(event->usage.ru_majflt));
     exit["counters"] = Napi::String::New(env, text.data(), text.size());
     callback.Call({number(m.id), number(m.pid), env.Undefined(), exit});
   }

@@ -152,22 +152,6 @@ Ledger::Entry final_entry(const Ledger::Entry& entry, bool joins) {
   return ret;
 }
 
-timeval timeval_of(uint64_t microseconds) {
-  timeval ret{};
-  ret.tv_sec = static_cast<time_t>(microseconds / 1000000);
-  ret.tv_usec = static_cast<suseconds_t>(microseconds % 1000000);
-  return ret;
-}
-
-// Of what the launcher has reaped.
-rusage usage_of(const Message& message) {
-  rusage ret{};
-  ret.ru_utime = timeval_of(message.user_us);
-  ret.ru_stime = timeval_of(message.system_us);
-  ret.ru_maxrss = static_cast<long>(message.max_rss_kb);
-  return ret;
-}
-
 void on_message(const char* bytes, size_t size) {
   auto* event = new Event;
   memcpy(&event->message, bytes, sizeof event->message);
@@ -186,7 +170,7 @@ void on_message(const char* bytes, size_t size) {
     return deliver(record, event);
   }
   if (record.detached || record.start_time) {
-    event->usage = usage_of(message);
+    event->usage = message.usage;
   } else {
     if (!record.ready) reap(message.helper ? message.helper : record.helper, &ignored, nullptr);
     reap(message.pid, &event->wait_status, &event->usage);

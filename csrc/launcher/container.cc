@@ -214,14 +214,9 @@ bool Container::lose_node() {
 // Nobody else is the parent of what is detached, nor of the process that has gone ahead of it.
 void Container::reap() {
   siginfo_t info{};
-  rusage usage{};
   if (helper_) syscall(SYS_waitid, P_PID, helper_, &info, WEXITED | __WALL, nullptr);
-  if (syscall(SYS_waitid, P_PIDFD, pidfd_.get(), &info, WEXITED | __WALL, &usage) < 0) return;
+  if (syscall(SYS_waitid, P_PIDFD, pidfd_.get(), &info, WEXITED | __WALL, &usage_) < 0) return;
   if (status_ < 0) status_ = info.si_code == CLD_EXITED ? info.si_status << 8 : info.si_status & 0x7f;
-  const auto microseconds = [](const timeval& t) { return static_cast<uint64_t>(t.tv_sec) * 1000000 + static_cast<uint64_t>(t.tv_usec); };
-  user_us_ = microseconds(usage.ru_utime);
-  system_us_ = microseconds(usage.ru_stime);
-  max_rss_kb_ = static_cast<uint64_t>(usage.ru_maxrss);
 }
 
 void Container::report_ready() {
@@ -251,9 +246,7 @@ void Container::send(Report report, const Text* text) {
   message.status = status_;
   message.signal = signal_;
   message.text_size = text->size;
-  message.user_us = user_us_;
-  message.system_us = system_us_;
-  message.max_rss_kb = max_rss_kb_;
+  message.usage = usage_;
   tell_node(message, text);
 }
 

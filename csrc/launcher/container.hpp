@@ -83,7 +83,7 @@ class Container {
   uint32_t times_size_ = 0;
   Text counters_;
   Log log_;
-  uint64_t user_us_ = 0, system_us_ = 0, max_rss_kb_ = 0;
+  rusage usage_{};
 };
 
 // launcher.cc

@@ -128,9 +128,11 @@ void Container::record_end() {
   log_.finish();
   const char* directory = undo_->base() + op->strings[0];
   Text text;
-  char head[128], path[PATH_MAX];
-  const int size = snprintf(head, sizeof head, "%d %d %d %llu %llu %llu\n", status_, signal_, undo_error_, static_cast<unsigned long long>(user_us_),
-                            static_cast<unsigned long long>(system_us_), static_cast<unsigned long long>(max_rss_kb_));
+  char head[256], path[PATH_MAX];
+  const auto us = [](const timeval& t) { return static_cast<long long>(t.tv_sec) * 1000000 + t.tv_usec; };
+  const int size = snprintf(head, sizeof head, "%d %d %d %lld %lld %ld %ld %ld %ld %ld
+", status_, signal_, undo_error_, us(usage_.ru_utime),
+                            us(usage_.ru_stime), usage_.ru_maxrss, usage_.ru_nvcsw, usage_.ru_nivcsw, usage_.ru_minflt, usage_.ru_majflt);
   text.append(head, static_cast<uint32_t>(size));
   text.append(counters_.bytes, counters_.size);
   text.append("\nend\n", 5);

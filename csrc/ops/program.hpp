@@ -3,6 +3,7 @@
 #pragma once
 
 #include <stdint.h>
+#include <sys/resource.h>
 
 namespace contained {
 
@@ -147,9 +148,9 @@ struct Message {
   int32_t status;       // wait status of the command when an init stands before it, or it is detached; else -1
   int32_t signal;       // the signal that ended it as the caller meant it, see Request::kSignal; else 0
   uint32_t text_size;
-  uint64_t user_us, system_us, max_rss_kb;  // of a detached container, which the launcher reaps; else 0
+  rusage usage;         // of a detached container, which the launcher reaps; else zero
 };
-static_assert(sizeof(Message) == 72);
+static_assert(sizeof(Message) % 8 == 0);
 
 constexpr int kSlots = 1024;               // fds a program can name at once
 constexpr uint32_t kPacket = 128 * 1024;   // a larger request travels in a memfd

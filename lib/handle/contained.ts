@@ -4,7 +4,7 @@ import { constants } from 'node:os';
 import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import type { CgroupLimits } from '../../types/cgroup.js';
-import type { Contained, Outcome, Reason, TraceEntry } from '../../types/contained.js';
+import type { Contained, Outcome, Reason, TraceEntry, Usage } from '../../types/contained.js';
 import type { ExecOptions } from '../../types/exec.js';
 import type { ContainedEvent, ContainedEventsOptions, ContainedProcessInfo, Inspection, Stats, StatsStep } from '../../types/live.js';
 import type { RunOptions } from '../../types/options.js';
@@ -23,13 +23,17 @@ import { resolveLife } from '../options/resolve.js';
 import type { Inheritance, Life, Settings } from '../options/settings.js';
 import type { Command, Fault } from '../program/encode.js';
 import { stepError, stepOf } from '../program/words.js';
+import { GroupTime, TimeLimit } from './cputime.js';
 import { Deadline } from './deadline.js';
 import { Execs, notRunning } from './exec.js';
+import { Governor } from './governor.js';
+import { ProcessTimes } from './processtimes.js';
 import { Settlement } from './settlement.js';
 import { closeStdio, endedStream, openStdio, resolveStdio, streamOf, type Entry, type PipeEnd } from './stdio.js';
 import { usageOf } from './usage.js';
 
 const SIGKILL = 9;
+const { SIGSYS } = constants.signals;
 
 const SIGNAL_NAMES = new Map(Object.entries(constants.signals).map(([name, number]) => [number, name as NodeJS.Signals]));
 
@@ -55,6 +59,8 @@ export interface Origin {
   /** How it has ended, where the launcher cannot tell. */
   finish?(exit: NativeExit): Promise<NativeExit>;
   directories(run: number): Record<string, string>;
+  /** A file of one of them, by the name that it has in the settings. */
+  fileOf(run: number, path: string): string;
   /** What those who ask about it must know. */
   about(run: number): Omit<Subject, 'pid' | 'command' | 'env'>;
   /** What commands that come later have from it; undefined where there can be none. */
@@ -76,6 +82,8 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
   readonly #ready = new Settlement<this>();
   readonly #exited = new Settlement<Outcome>();
   readonly #deadline: Deadline;
+  readonly #governor: Governor | undefined;
+  #timeLimit: TimeLimit | undefined;
   readonly #execs = new Execs();
   #number: number | undefined;
   #running = false;
@@ -94,6 +102,7 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
     this.#run = origin.nextRun();
     this.#streams = entries.map(() => null);
     this.#deadline = new Deadline(life, (reason, signal) => this.#stop(reason, signal));
+    this.#governor = life.output && new Governor(life.output, () => this.#deadline.end('output'));
     try {
       this.#launch(entries, fault);
     } catch (error) {
@@ -114,8 +123,16 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
     }
     this.#pipes = streams.ours;
     // What comes with the options is written whether or not anybody asks for the stream.
-    for (const [i, end] of this.#pipes) if (end.data !== undefined) this.#stream(i);
+    for (const [i, end] of this.#pipes) if (end.data !== undefined || (this.#governor && (i === 1 || i === 2))) this.#stream(i);
     this.#deadline.start();
+    this.#limitTime();
+  }
+
+  #limitTime(): void {
+    const limit = this.#life.cpuTimeout, path = this.#origin.settings.cgroup?.time;
+    if (limit === undefined) return;
+    const reader = path === undefined ? new ProcessTimes(() => this.pid) : new GroupTime(this.#origin.fileOf(this.#run, path));
+    this.#timeLimit = new TimeLimit(limit, reader, () => this.#deadline.end('cpu-timeout'));
   }
 
   get id(): string | undefined {
@@ -168,7 +185,9 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
     const end = this.#pipes.get(index);
     if (end) {
       this.#pipes.delete(index);
-      this.#streams[index] = streamOf(end);
+      const stream = streamOf(end);
+      const governor = index === 1 || index === 2 ? this.#governor : undefined;
+      this.#streams[index] = governor ? governor.watch(index === 1 ? 'stdout' : 'stderr', stream as Readable) : stream;
     }
     return this.#streams[index] ?? null;
   }
@@ -301,6 +320,12 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
     this.#ended = true;
     this.#asked?.end();
     this.#deadline.stop();
+    this.#timeLimit?.stop();
+    if (this.#governor) this.#governor.settle(() => this.#finish(pid, exit));
+    else this.#finish(pid, exit);
+  }
+
+  #finish(pid: number, exit: NativeExit): void {
     if (exit.lost) return this.#fail(lostLauncher());
     if (this.#origin.finish) void this.#origin.finish(exit).then(whole => this.#end(pid, whole), (error: unknown) => this.#fail(error as ContainedError));
     else this.#end(pid, exit);
@@ -316,10 +341,10 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
     const signal = exit.signal === SIGKILL && exit.requestedSignal !== 0 ? exit.requestedSignal : exit.signal;
     this.signalCode = exit.signal === 0 ? null : signalName(signal);
     const { counters = [], made = true } = this.#origin.settings.cgroup ?? {};
-    const usage = usageOf(counters.map(({ name }) => name), !made, exit, performance.now() - this.#started);
+    const usage = usageOf(counters.map(({ name }) => name), !made, exit, performance.now() - this.#started, this.#timeLimit?.seen);
     // In a group of several it may have been another that was killed for its memory.
     const kills = made || exit.signal === SIGKILL ? usage.oomKills : undefined;
-    const outcome: Outcome = { reason: this.#reasonOf(exit, kills), code: this.exitCode, signal: this.signalCode, usage };
+    const outcome: Outcome = { reason: this.#reasonOf(exit, usage, kills), code: this.exitCode, signal: this.signalCode, usage, ...this.#governor && { output: this.#governor.count } };
     if (exit.undoErrno !== 0) this.#exited.reject(stepError(this.#program(), 4, exit.undoIndex, exit.undoErrno));
     else this.#exited.resolve(outcome);
     try {
@@ -331,11 +356,14 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
   }
 
   /** Only the kernel's own counter makes it `oom`; a command that went on and succeeded was not ended by it. */
-  #reasonOf(exit: NativeExit, oomKills: number | undefined): Reason {
-    if (this.#reason === 'timeout' || this.#reason === 'aborted') return this.#reason;
+  #reasonOf(exit: NativeExit, { userMs, systemMs }: Usage, oomKills: number | undefined): Reason {
+    if (this.#reason !== undefined && this.#reason !== 'killed') return this.#reason;
     if (oomKills && exit.code !== 0 && this.#reason === undefined) return 'oom';
     if (exit.signal === 0) return 'exit';
-    return this.#reason ?? (this.killed ? 'killed' : 'signal');
+    if (this.#reason === 'killed' || this.killed) return 'killed';
+    if (exit.signal === SIGSYS) return 'seccomp';
+    // By RLIMIT_CPU, while Node was too busy to look.
+    return exit.signal === SIGKILL && userMs + systemMs >= (this.#life.cpuTimeout ?? Infinity) ? 'cpu-timeout' : 'signal';
   }
 
   /** `close` comes after the last stream has ended; one that nobody reads is emptied, as child_process does. */
@@ -357,6 +385,7 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
     this.#ended = true;
     this.#asked?.end();
     this.#deadline.stop();
+    this.#timeLimit?.stop();
     this.#ready.reject(error);
     this.#exited.reject(error);
     this.#closeWhenRead();

@@ -86,6 +86,11 @@ export const streamsOf = (entries: readonly Entry[]): { count: number; pipes: nu
 /** The same as a text, for those with one program. */
 export const shapeOf = (entries: readonly Entry[]): string => entries.map(entry => isPipe(entry) ? 'p' : '-').join('');
 
+/** Only what comes through a pipe of ours can be counted. */
+export function checkOutput(maxOutput: unknown, entries: readonly Entry[]): void {
+  if (maxOutput !== undefined && entries[1] !== 'pipe' && entries[2] !== 'pipe') throw new OptionError('maxOutput', maxOutput, "'pipe' as stdout or stderr beside it");
+}
+
 function makePipes(count: number): number[] {
   const ends = count === 0 ? [] : native().pipes(count);
   const errno = ends[0] ?? 0;

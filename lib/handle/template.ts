@@ -118,6 +118,11 @@ export class Template {
     };
   }
 
+  /** A file of one of them. */
+  fileOf(run: number, path: string): string {
+    return path.replace(this.#name, this.#numbered(run));
+  }
+
   /** The program of one run, for errors and traces. */
   program(command: Command, run: number): Program {
     const program = this.#compiled(command);

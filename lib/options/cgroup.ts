@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { CgroupLimits, CgroupOptions, CreateCgroupOptions } from '../../types/cgroup.js';
 import { ContainedError, OptionError } from '../errors.js';
-import { anyV1Parent, cgroupHost, enabledIn, groupName, standingName, unifiedParent, type UnifiedParent } from '../host/cgroups.js';
+import { anyV1Parent, cgroupHost, enabledIn, groupName, standingName, unifiedParent, v1Parent, type UnifiedParent } from '../host/cgroups.js';
 import { hostFacts } from '../host/facts.js';
 import * as check from './check.js';
 import type { Limit } from './controllers/limit.js';
@@ -21,7 +21,9 @@ const STANDING_NAMES = [...NAMES, 'threaded', 'manager'];
 const V1_COUNTERS: Record<string, readonly string[]> = {
   memory: ['memory.max_usage_in_bytes', 'memory.oom_control'],
   cpuacct: ['cpuacct.usage_user', 'cpuacct.usage_sys'],
+  cpu: ['cpu.stat'],
   pids: ['pids.peak'],
+  blkio: ['blkio.throttle.io_service_bytes_recursive'],
 };
 
 /** cpu.stat is there whatever the controllers are. */
@@ -29,6 +31,7 @@ const unifiedCounters = (controllers: readonly string[]): string[] => [
   'cpu.stat',
   ...controllers.includes('memory') ? ['memory.peak', 'memory.events'] : [],
   ...controllers.includes('pids') ? ['pids.peak'] : [],
+  ...controllers.includes('io') ? ['io.stat'] : [],
 ];
 
 function ownerOf(value: unknown): CgroupSetting['owner'] | boolean {
@@ -50,6 +53,12 @@ export const countersOf = ({ unified, v1 }: Placement): CgroupSetting['counters'
   ...unified ? unifiedCounters(unified.controllers).map(file => ({ name: `unified/${file}`, path: join(unified.directory, file) })) : [],
   ...[...v1].flatMap(([controller, path]) => (V1_COUNTERS[controller] ?? []).map(file => ({ name: `v1/${file}`, path: join(path, file) }))),
 ];
+
+/** v2 counts time in every group, whatever its controllers are. */
+export const timeIn = ({ unified, v1 }: Placement): string | undefined => {
+  const cpuacct = v1.get('cpuacct');
+  return unified ? join(unified.directory, 'cpu.stat') : cpuacct === undefined ? undefined : join(cpuacct, 'cpuacct.usage');
+};
 
 /** v1: a group without processors and nodes takes no process, cpusets(7); what is not given is the parent's. */
 export function v1Cpuset(limits: readonly Limit[], directory: string | undefined): CgroupWrite[] {
@@ -120,6 +129,7 @@ function resolveGroup(options: Record<string, unknown>, kind: Kind, threaded = f
     devices: devices && { setting: devices, v1: unified ? undefined : v1.get('devices') },
     owner: typeof owner === 'object' ? owner : undefined,
     counters: countersOf(where),
+    time: timeIn(where),
   };
   return { setting, where };
 }
@@ -159,6 +169,7 @@ const joined = ({ unified, v1 }: Placement): CgroupSetting => ({
     ...unified?.controllers.includes('memory') ? [{ name: 'unified/memory.events', path: join(unified.directory, 'memory.events') }] : [],
     ...v1.has('memory') ? [{ name: 'v1/memory.oom_control', path: join(v1.get('memory')!, 'memory.oom_control') }] : [],
   ],
+  time: undefined,
 });
 
 /** Who is to make it; undefined where that depends on who owns the tree. */
@@ -196,7 +207,7 @@ export function resolveUpdate(value: CgroupLimits, where: Placement): { writes: 
 
 /** One without limits. */
 const bareGroup = (where: Placement): CgroupSetting => ({
-  made: true, where, unified: where.unified?.directory, enable: [], v1: byDirectory(where.v1), limits: [], devices: undefined, owner: undefined, counters: [],
+  made: true, where, unified: where.unified?.directory, enable: [], v1: byDirectory(where.v1), limits: [], devices: undefined, owner: undefined, counters: [], time: undefined,
 });
 
 /** A group that does nothing but find the processes of a container, so that they can be killed. */
@@ -205,4 +216,20 @@ export function killingGroup(): CgroupSetting | undefined {
   if (parent) return bareGroup({ unified: { directory: join(parent.directory, groupName()), controllers: enabledIn(parent.directory) }, v1: new Map() });
   const v1 = anyV1Parent();
   return v1 && bareGroup({ unified: undefined, v1: new Map([[v1.controller, join(v1.directory, groupName())]]) });
+}
+
+/** A group, or that group, where it is told how much processor time its processes have used. */
+export function countingGroup(group: CgroupSetting | undefined): CgroupSetting | undefined {
+  const base = group ?? killingGroup();
+  if (!base) return undefined;
+  if (base.unified !== undefined) {
+    const where: Placement = { unified: { directory: base.unified, controllers: [] }, v1: new Map() };
+    return { ...base, counters: [...base.counters, ...countersOf(where)], time: timeIn(where) };
+  }
+  const cpuacct = v1Parent('cpuacct');
+  if (cpuacct === undefined) return undefined;
+  const directory = join(cpuacct, groupName());
+  const where: Placement = { unified: undefined, v1: new Map([['cpuacct', directory]]) };
+  const others = base.v1.filter(place => place.directory !== directory);
+  return { ...base, v1: [...others, { controller: 'cpuacct', directory }], counters: [...base.counters, ...countersOf(where)], time: timeIn(where) };
 }

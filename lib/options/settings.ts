@@ -105,6 +105,18 @@ export interface CgroupSetting {
   owner: { uid: number; gid: number } | undefined;
   /** Files that tell what was used, by what they are called in handle/usage.ts. Of a group that is not ours alone: before, and after. */
   counters: readonly { name: string; path: string }[];
+  /** The file that tells the processor time of all its processes, where they are of this container alone. */
+  time: string | undefined;
+}
+
+/** How much may come out of stdout and stderr together. */
+export interface OutputSetting {
+  bytes: number;
+  lines: number;
+  /** Bytes per second. */
+  rate: number;
+  /** Whether it is ended when more comes; else that is dropped. */
+  kill: boolean;
 }
 
 /** What a command that is run in a container later has from it: plain data, since another process may run it. */
@@ -179,6 +191,8 @@ export interface Registration {
 /** What concerns the handle and not the program. */
 export interface Life {
   timeout: number | undefined;
+  cpuTimeout: number | undefined;
+  output: OutputSetting | undefined;
   signal: AbortSignal | undefined;
   killSignal: number;
   killGrace: number;

@@ -6,10 +6,10 @@ import { ContainedError } from '../errors.js';
 import type { NativeExit } from '../native.js';
 import { lives, wholeOutcome, type Incarnation } from './records.js';
 
-/** `status signal undo-errno user-us system-us max-rss-kb`, and the counters: csrc/launcher/record.cc. */
+/** A line of numbers, and the counters: Container::record_end() of csrc/launcher/record.cc. */
 export function exitOf(text: string): NativeExit {
   const end = text.indexOf('\n');
-  const [status = -1, signal = 0, undoErrno = 0, userUs = 0, systemUs = 0, maxRss = 0] = text.slice(0, end).split(' ').map(Number);
+  const [status = -1, signal = 0, undoErrno = 0, userUs = 0, systemUs = 0, maxRss = 0, voluntarySwitches = 0, involuntarySwitches = 0, minorFaults = 0, majorFaults = 0] = text.slice(0, end).split(' ').map(Number);
   const ending = status & 0x7f;
   return {
     code: status >= 0 && ending === 0 ? status >> 8 : null,
@@ -17,6 +17,7 @@ export function exitOf(text: string): NativeExit {
     requestedSignal: signal,
     lost: false, list: 0, index: 0, errno: 0, undoIndex: 0, undoErrno,
     userMs: userUs / 1000, systemMs: systemUs / 1000, maxRss: maxRss * 1024,
+    voluntarySwitches, involuntarySwitches, minorFaults, majorFaults,
     counters: text.slice(end + 1),
   };
 }
