@@ -59,7 +59,9 @@ namespace contained {
   X(read, 60)            \
   X(killCgroup, 61)      \
   X(killGroup, 62)       \
-  X(attachDevices, 70)
+  X(pause, 64)           \
+  X(attachDevices, 70)   \
+  X(unlink, 95)
 
 enum class Code : uint16_t {
 #define X(name, number) name = number,

@@ -59,7 +59,9 @@ export const OPS = {
   read: { code: 60, strings: ['path'], lists: [], numbers: [] },
   killCgroup: { code: 61, strings: ['path'], lists: [], numbers: ['unified', 'whenBusy'] },
   killGroup: { code: 62, strings: [], lists: [], numbers: [] },
+  pause: { code: 64, strings: [], lists: [], numbers: [] },
   attachDevices: { code: 70, strings: ['program', 'rules'], lists: [], numbers: ['fd'] },
+  unlink: { code: 95, strings: ['path'], lists: [], numbers: ['at'] },
 } as const;
 
 type Table = typeof OPS;
