@@ -9,6 +9,7 @@ export type * from '../types/options.js';
 export type * from '../types/cgroup.js';
 export type * from '../types/devices.js';
 export type * from '../types/contained.js';
+export type * from '../types/exec.js';
 export type * from '../types/program.js';
 export type * from '../types/probe.js';
 export type * from '../types/sweep.js';

@@ -3,7 +3,7 @@ import type { Contained } from '../types/contained.js';
 import type { RunOptions, SpawnOptions } from '../types/options.js';
 import type { Program } from '../types/program.js';
 import { ContainedProcess } from './handle/contained.js';
-import { isPipe, resolveStdio, type Entry } from './handle/stdio.js';
+import { resolveStdio, shapeOf, streamsOf, type Entry } from './handle/stdio.js';
 import * as check from './options/check.js';
 import { keyOf } from './options/key.js';
 import { resolve, resolveCommand, resolveLife } from './options/resolve.js';
@@ -52,8 +52,8 @@ const MOST_TEMPLATES = 64;
 /** The same options mean the same program: it is checked and compiled once. */
 function templateOf(options: SpawnOptions, entries: readonly Entry[]): Template {
   const key = keyOf(options);
-  const kinds = entries.map(entry => isPipe(entry) ? 'p' : '-').join('');
-  const known = key === undefined ? undefined : templates.get(key + kinds);
+  const shape = shapeOf(entries);
+  const known = key === undefined ? undefined : templates.get(key + shape);
   if (known) return known;
   const settings = resolve(options);
   const template = new Template(settings, command => compile(settings, streamsOf(entries), command));
@@ -62,7 +62,7 @@ function templateOf(options: SpawnOptions, entries: readonly Entry[]): Template 
   const lasting = !impossible && !(cgroup && cgroup.enable.length > 0);
   if (key !== undefined && lasting) {
     if (templates.size >= MOST_TEMPLATES) templates.delete(templates.keys().next().value!);
-    templates.set(key + kinds, template);
+    templates.set(key + shape, template);
   }
   return template;
 }
@@ -77,8 +77,3 @@ export function explain(first: unknown, args?: unknown, last?: unknown): Program
   if (settings.impossible) throw settings.impossible;
   return compile(settings, streamsOf(resolveStdio(options.stdio)), resolveCommand(options, command));
 }
-
-const streamsOf = (entries: readonly Entry[]): { count: number; pipes: number[] } => ({
-  count: entries.length,
-  pipes: entries.flatMap((entry, i) => isPipe(entry) ? [i] : []),
-});

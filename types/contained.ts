@@ -1,5 +1,6 @@
 import type { EventEmitter } from 'node:events';
 import type { Readable, Writable } from 'node:stream';
+import type { ExecOptions } from './exec.js';
 
 /**
  * Why a container ended. `exit`: the command exited. `signal`: it was ended by a signal that this library did not send.
@@ -83,6 +84,14 @@ export interface Contained extends EventEmitter {
   kill(signal?: NodeJS.Signals | number): boolean;
   /** Kills everything in the container at once and resolves when nothing is left. */
   killAll(): Promise<void>;
+  /**
+   * Runs another command in the container: a `Contained` of its own, with its own streams, group, limits, deadline and outcome.
+   * It sees what the first command sees and has what that was started with, unless the options say otherwise, and its end,
+   * by itself, by `kill`, `timeout` or `signal`, is the end of everything that it has started. It ends with the container.
+   * A container that is paused refuses it with EBUSY, one that does not run (yet, or any more) with ESRCH: as `spawnContained`
+   * this throws OptionErrors only, all else is told by the handle.
+   */
+  exec(command: string | readonly [file: string, ...args: string[]], options?: ExecOptions): Contained;
   /** Whether the container keeps Node running; `spawnContained` starts with ref. */
   ref(): void;
   unref(): void;

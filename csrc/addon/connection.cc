@@ -7,6 +7,7 @@
 
 #include "packet.hpp"
 #include "start.hpp"
+#include "thread.hpp"
 
 #include <deque>
 #include <mutex>
@@ -17,7 +18,6 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
-#include <pthread.h>
 #include <unordered_map>
 
 namespace contained {
@@ -284,21 +284,14 @@ bool hear_all() {
 
 void* listen_thread(void*) { listen(); }
 
-// All signals are blocked in it: they are for Node's own threads. An errno when there can be none.
+// An errno when there can be no thread.
 int ensure_running() {
   if (running) return 0;
   if (wake_fd < 0) wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (wake_fd < 0) return errno;
-  sigset_t all, old;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &old);
-  pthread_t thread;
-  const int error = pthread_create(&thread, nullptr, listen_thread, nullptr);
-  pthread_sigmask(SIG_SETMASK, &old, nullptr);
-  if (error) return error;
-  pthread_detach(thread);
-  running = true;
-  return 0;
+  const int error = start_thread(listen_thread);
+  running = !error;
+  return error;
 }
 
 }  // namespace

@@ -33,6 +33,7 @@ class Container {
   int entrance() const { return command_ ? command_.get() : pidfd_.get(); }
   uint64_t retry_at() const { return retry_at_; }
   bool undoing() const { return undoing_; }
+  bool ready() const { return ready_; }
 
   Container* next = nullptr;  // in its hash chain
 

@@ -108,7 +108,7 @@ static int act_outside(const Op& op, Launch& launch) {
   switch (op.code) {
     case Code::pidfd: {
       const Container* other = find(static_cast<uint32_t>(op.numbers[1]));
-      if (!other || other->entrance() < 0) return ESRCH;
+      if (!other || !other->ready() || other->entrance() < 0) return ESRCH;
       return state.put(op.numbers[0], fcntl(other->entrance(), F_DUPFD_CLOEXEC, 0));
     }
     case Code::writeProc:

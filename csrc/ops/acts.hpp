@@ -32,6 +32,8 @@ int set_affinity(const char* hex);
 // cgroups.cc
 int remove_cgroup(const char* path, bool tree);
 int kill_cgroup(const char* path, bool unified);
+int refuse_line(const char* path, const char* line);      // EBUSY when the file has that line
+int move_members(const char* from, const char* to);
 
 // devices.cc
 int attach_devices(int group, const char* program);

@@ -186,6 +186,10 @@ int apply(const Op& op, State& state) {
       return kill_cgroup(text(0), n[0] != 0);
     case Code::killGroup:
       return check(kill(-state.target, SIGKILL));
+    case Code::unless:
+      return refuse_line(text(0), text(1));
+    case Code::moveMembers:
+      return move_members(text(0), text(1));
     case Code::attachDevices:
       return attach_devices(fd(0), text(0));
 

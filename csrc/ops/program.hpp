@@ -62,6 +62,9 @@ namespace contained {
   X(pause, 64)           \
   X(attachDevices, 70)   \
   X(unlink, 95)
+  X(unless, 65)          \
+  X(moveMembers, 66)     \
+  X(attachDevices, 70)
 
 enum class Code : uint16_t {
 #define X(name, number) name = number,

@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #ifndef SYS_clone3
@@ -54,6 +55,13 @@ class Fd {
  private:
   int fd_ = -1;
 };
+
+// CLOCK_MONOTONIC.
+inline uint64_t nanoseconds() {
+  timespec time;
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return static_cast<uint64_t>(time.tv_sec) * 1000000000 + static_cast<uint64_t>(time.tv_nsec);
+}
 
 // errno of a finished call, 0 for success.
 inline int check(long result) { return result < 0 ? errno : 0; }

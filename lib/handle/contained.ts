@@ -3,19 +3,24 @@ import { EventEmitter } from 'node:events';
 import { constants } from 'node:os';
 import type { Readable, Writable } from 'node:stream';
 import type { Contained, Outcome, Reason, TraceEntry } from '../../types/contained.js';
+import type { ExecOptions } from '../../types/exec.js';
+import type { RunOptions } from '../../types/options.js';
 import type { Program } from '../../types/program.js';
 import { ContainedError } from '../errors.js';
 import { launch, listen, setRef, type LaunchListener } from '../launch.js';
 import { native, type NativeExit } from '../native.js';
+import { inheritanceOf, resolveExecCommand, type Target } from '../options/exec.js';
 import { signalNumber } from '../options/limits.js';
 import { containerId } from '../options/namespaces.js';
-import type { Life } from '../options/settings.js';
+import { resolveLife } from '../options/resolve.js';
+import type { Inheritance, Life } from '../options/settings.js';
 import type { Command, Fault } from '../program/encode.js';
 import type { Template } from '../program/template.js';
 import { stepError, stepOf } from '../program/words.js';
 import { Deadline } from './deadline.js';
+import { Execs, notRunning } from './exec.js';
 import { Settlement } from './settlement.js';
-import { closeStdio, endedStream, openStdio, streamOf, type Entry, type PipeEnd } from './stdio.js';
+import { closeStdio, endedStream, openStdio, resolveStdio, streamOf, type Entry, type PipeEnd } from './stdio.js';
 import { usageOf } from './usage.js';
 
 const SIGKILL = 9;
@@ -36,7 +41,9 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
   readonly #ready = new Settlement<this>();
   readonly #exited = new Settlement<Outcome>();
   readonly #deadline: Deadline;
+  readonly #execs = new Execs();
   #id: number | undefined;
+  #running = false;
   #ended = false;
   #reason: Reason | undefined;
   #pipes: Map<number, PipeEnd> = new Map();
@@ -141,6 +148,24 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
     });
   }
 
+  exec(command: RunOptions['command'], options: ExecOptions = {}): Contained {
+    const inheritance = this.#inheritance();
+    const words = resolveExecCommand(options, command, inheritance);
+    const entries = resolveStdio(options.stdio);
+    return new ContainedProcess(this.#execs.templateFor(options, entries, inheritance, this.#target()), words, resolveLife(options), entries);
+  }
+
+  #inheritance(): Inheritance {
+    const { settings } = this.#template;
+    if (!('namespaces' in settings)) throw new TypeError('exec: not in what sys.clone has made');
+    return inheritanceOf(settings, this.#command);
+  }
+
+  #target(): Target | ContainedError {
+    if (!this.#running || this.#ended) return notRunning(this.#ended);
+    return { container: this.#id!, pid: this.pid!, group: this.#template.place(this.#run) };
+  }
+
   ref(): void {
     if (this.#id !== undefined) setRef(this.#id, true);
   }
@@ -164,6 +189,7 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
 
   onReady(pid: number, trace: Buffer | undefined): void {
     this.pid = pid;
+    this.#running = true;
     if (trace) this.trace = traceOf(this.#program(), trace);
     this.#ready.resolve(this);
     this.emit('spawn');

@@ -70,6 +70,15 @@ function nullDevice(): number {
 
 export const isPipe = (entry: Entry): boolean => entry === 'pipe' || entry instanceof Uint8Array;
 
+/** What a program must know of them. */
+export const streamsOf = (entries: readonly Entry[]): { count: number; pipes: number[] } => ({
+  count: entries.length,
+  pipes: entries.flatMap((entry, i) => isPipe(entry) ? [i] : []),
+});
+
+/** The same as a text, for those with one program. */
+export const shapeOf = (entries: readonly Entry[]): string => entries.map(entry => isPipe(entry) ? 'p' : '-').join('');
+
 function makePipes(count: number): number[] {
   const ends = count === 0 ? [] : native().pipes(count);
   const errno = ends[0] ?? 0;

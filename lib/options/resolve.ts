@@ -17,7 +17,7 @@ const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
 const MAX_TIMEOUT = 2 ** 31 - 1;
 
-const KEYS = [
+export const KEYS = [
   'ns', 'network', 'rootfs', 'readonly', 'mounts', 'tmpfs', 'maskedPaths', 'readonlyPaths', 'hostname', 'domainname',
   'timeOffsets', 'cwd', 'env', 'argv0', 'user', 'uidMap', 'gidMap', 'umask', 'rlimits', 'oomScoreAdj', 'nice', 'cpuAffinity',
   'capabilities', 'noNewPrivileges', 'cgroup', 'stdio', 'init', 'timeout', 'signal', 'killSignal', 'killGrace', 'trace', 'command',
@@ -25,11 +25,12 @@ const KEYS = [
 
 const DEFAULT_ENV = [`PATH=${PATH}`];
 
-function resolveEnv(value: unknown): readonly string[] {
-  if (value === undefined) return DEFAULT_ENV;
+/** `base`: what it is added to, by name, unless it is Node's. */
+function resolveEnv(value: unknown, base: readonly string[]): readonly string[] {
+  if (value === undefined) return base.length === 0 ? DEFAULT_ENV : base;
   const given = value === 'inherit' ? process.env : check.object('env', value, "an object, or 'inherit'");
-  const env: string[] = [];
-  let path = false;
+  const env = value === 'inherit' ? [] : base.filter(entry => !Object.hasOwn(given, entry.slice(0, entry.indexOf('='))));
+  let path = env.some(entry => entry.startsWith('PATH='));
   for (const name in given) {
     if (given[name] === undefined) continue;
     const at = `env.${name}`;
@@ -41,13 +42,13 @@ function resolveEnv(value: unknown): readonly string[] {
   return env;
 }
 
-/** What is run: all of the options that may differ between two runs of one program. */
-export function resolveCommand(options: SpawnOptions, value: unknown): Command {
+/** What is run: all of the options that may differ between two runs of one program. `base`: environment that it has anyway. */
+export function resolveCommand(options: Pick<SpawnOptions, 'argv0' | 'env'>, value: unknown, base: readonly string[] = []): Command {
   const words = typeof value === 'string' ? [value] : check.array('command', value, 'a file, or an array of file and arguments');
   const file = check.nonEmpty('command[0]', words[0], 'a file');
   const argv = [check.optional(options.argv0, v => check.string('argv0', v), file)];
   for (let i = 1; i < words.length; ++i) argv.push(check.string(`command[${i}]`, words[i]));
-  const env = resolveEnv(options.env);
+  const env = resolveEnv(options.env, base);
   return { file, argv, env, search: env.find(entry => entry.startsWith('PATH='))!.slice(5) };
 }
 
@@ -59,7 +60,7 @@ function name(key: 'hostname' | 'domainname', value: unknown, { create }: Namesp
   return text;
 }
 
-export function resolveLife(options: SpawnOptions): Life {
+export function resolveLife(options: Pick<SpawnOptions, keyof Life>): Life {
   return {
     timeout: check.optional(options.timeout, v => check.number('timeout', v, 1, MAX_TIMEOUT), undefined),
     signal: check.optional(options.signal, v => check.abortSignal('signal', v), undefined),
@@ -85,6 +86,12 @@ function groupOf(options: SpawnOptions, namespaces: Namespaces, identity: Identi
   }
 }
 
+/** What a process inherits from its parent unless it is told otherwise. */
+export const attributesOf = (options: Pick<SpawnOptions, 'oomScoreAdj' | 'nice'>): Pick<Settings, 'oomScoreAdj' | 'nice'> => ({
+  oomScoreAdj: check.optional(options.oomScoreAdj, v => check.integer('oomScoreAdj', v, -1000, 1000), undefined),
+  nice: check.optional(options.nice, v => check.integer('nice', v, -20, 19), undefined),
+});
+
 export function resolve(options: SpawnOptions): Settings {
   check.knownKeys('', check.object('options', options), KEYS);
   const host = hostFacts();
@@ -107,13 +114,13 @@ export function resolve(options: SpawnOptions): Settings {
     privileged,
     umask: check.optional(options.umask, v => check.integer('umask', v, 0, 0o777), 0o022),
     rlimits: resolveRlimits(options.rlimits, host),
-    oomScoreAdj: check.optional(options.oomScoreAdj, v => check.integer('oomScoreAdj', v, -1000, 1000), undefined),
-    nice: check.optional(options.nice, v => check.integer('nice', v, -20, 19), undefined),
+    ...attributesOf(options),
     affinity: resolveAffinity(options.cpuAffinity) ?? ALL_PROCESSORS,
     capabilities,
     noNewPrivileges: check.optional(options.noNewPrivileges, v => check.boolean('noNewPrivileges', v), true),
     ...groupOf(options, namespaces, identity),
     init: check.optional(options.init, v => check.boolean('init', v), false),
+    entered: undefined,
   };
 }
 

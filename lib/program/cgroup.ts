@@ -1,11 +1,11 @@
 import { constants } from 'node:fs';
 import { constants as os } from 'node:os';
-import type { CgroupSetting, DeviceSetting, Settings } from '../options/settings.js';
+import type { CgroupSetting, CgroupWrite, DeviceSetting, Settings } from '../options/settings.js';
 import { attachDevices, writeDevices } from './devices.js';
 import { CWD, type Op } from './ops.js';
 import type { Slots } from './slots.js';
 
-const { ENOENT } = os.errno;
+const { EEXIST, ENOENT } = os.errno;
 
 export interface Group {
   setting: CgroupSetting | undefined;
@@ -35,6 +35,8 @@ export function deviceOps({ setting, v1 }: NonNullable<CgroupSetting['devices']>
   ];
 }
 
+const writeOp = ({ path, text, optional }: CgroupWrite): Op => ({ op: 'write', path, text, at: CWD, ...optional ? { forgive: ENOENT } : {} });
+
 /** Making the directories and setting the limits, and which op makes which directory. Nobody is in them yet. */
 export function makeOps(setting: CgroupSetting, slots: Slots): Pick<Group, 'host' | 'made'> {
   const { unified, v1, enable, limits, devices, owner } = setting;
@@ -50,7 +52,7 @@ export function makeOps(setting: CgroupSetting, slots: Slots): Pick<Group, 'host
   if (owner && unified !== undefined) {
     for (const [file, text] of Object.entries(BELOW)) host.push({ op: 'write', path: unified + file, text, at: CWD });
   }
-  for (const { path, text, optional } of limits) host.push({ op: 'write', path, text, at: CWD, ...optional ? { forgive: ENOENT } : {} });
+  host.push(...limits.map(writeOp));
   if (devices) host.push(...deviceOps(devices, unified, slots));
   if (owner && unified !== undefined) {
     const fd = slots.take();
@@ -85,6 +87,22 @@ export function makeGroups(setting: CgroupSetting | undefined, slots: Slots): Gr
  * (kernel/cgroup/cgroup.c, cgroup_procs_write_start).
  */
 export const joinGroups = ({ tasks }: Group): Op[] => tasks.map(fd => ({ op: 'writeFd', text: '0', fd }));
+
+/** The launcher looks before anybody is made who would stand still too, and wait for ever to be let in. */
+export const refuseFrozen = ({ entered }: Settings): Op[] =>
+  entered?.frozen?.lines.map((line): Op => ({ op: 'unless', path: entered.frozen!.path, line, forgive: ENOENT })) ?? [];
+
+/** By the process that comes in, since the first write to cgroup.procs waits for an RCU grace period; before its own group has limits. */
+export function divideOps({ entered }: Settings): Op[] {
+  if (!entered?.divide) return [];
+  const { directory, controllers, limits } = entered.divide;
+  return [
+    { op: 'mkdir', path: `${directory}/main`, at: CWD, mode: 0o755, forgive: EEXIST },
+    { op: 'moveMembers', from: directory, to: `${directory}/main` },
+    { op: 'write', path: `${directory}/cgroup.subtree_control`, text: controllers.map(c => `+${c}`).join(' '), at: CWD },
+    ...limits.map(writeOp),
+  ];
+}
 
 /**
  * When the first process has ended: whoever is left is killed, the counters are read, the directories removed. In a pid

@@ -2,7 +2,7 @@
 // from top to bottom. Pure: what must be asked of the host is in the settings, or is an op.
 import type { Program } from '../../types/program.js';
 import type { Settings } from '../options/settings.js';
-import { joinGroups, makeGroups, removeGroups } from './cgroup.js';
+import { divideOps, joinGroups, makeGroups, refuseFrozen, removeGroups } from './cgroup.js';
 import type { Command } from './encode.js';
 import { fileSystemOps } from './filesystem.js';
 import { cloneFlags, enterOps, idMapOps, insideRootOps, loopbackOps, openSources, separates, unshareCgroupOps } from './namespaces.js';
@@ -27,6 +27,7 @@ export function compile(settings: Settings, streams: Streams, command: Command):
 
   // What a process does first, whichever process that is.
   const arrive: Op[] = [
+    ...divideOps(settings),
     ...joinGroups(group),                      // while it is alone: a write to `tasks` moves one thread
     ...maps.length > 0 ? [{ op: 'wait' } as const] : [],  // without its id map a process is nobody
     ...attributeOps(settings),                 // before anything is entered: they are written to the host's /proc
@@ -52,7 +53,7 @@ export function compile(settings: Settings, streams: Streams, command: Command):
     clone: cloneFlags(settings.namespaces, apart).child,
     joinClone: cloneFlags(settings.namespaces, apart).intermediate,
     cgroupSlot: group.slot,
-    host: [...group.host, ...sources.ops, ...outsideStreamOps(settings, streams)],
+    host: [...group.host, ...refuseFrozen(settings), ...sources.ops, ...outsideStreamOps(settings, streams)],
     join: apart ? arrive : [],
     child,
     release: maps,

@@ -60,6 +60,8 @@ export const OPS = {
   killCgroup: { code: 61, strings: ['path'], lists: [], numbers: ['unified', 'whenBusy'] },
   killGroup: { code: 62, strings: [], lists: [], numbers: [] },
   pause: { code: 64, strings: [], lists: [], numbers: [] },
+  unless: { code: 65, strings: ['path', 'line'], lists: [], numbers: [] },
+  moveMembers: { code: 66, strings: ['from', 'to'], lists: [], numbers: [] },
   attachDevices: { code: 70, strings: ['program', 'rules'], lists: [], numbers: ['fd'] },
   unlink: { code: 95, strings: ['path'], lists: [], numbers: ['at'] },
 } as const;

@@ -2,7 +2,7 @@
 // the end of their cgroup's name.
 import type { Program } from '../../types/program.js';
 import { groupName, groupNumber } from '../host/cgroups.js';
-import type { Settings } from '../options/settings.js';
+import type { Placement, Settings } from '../options/settings.js';
 import { bareProgram } from './compile.js';
 import { assemble, encode, type Command, type Fault, type Image } from './encode.js';
 
@@ -13,12 +13,15 @@ function placesOf(name: string, bytes: Buffer): number[] {
   return places;
 }
 
+/** Of a program that only clones and executes. */
+export type BareSettings = Pick<Settings, 'cgroup' | 'impossible'>;
+
 const NO_COMMAND: Command = { file: '', search: '', argv: [], env: [] };
 
 let runs = 0;
 
 export class Template {
-  readonly settings: Pick<Settings, 'cgroup' | 'impossible'>;
+  readonly settings: Settings | BareSettings;
   readonly #compiled: (command: Command) => Program;
   readonly #image: Image;
   readonly #name = groupName();
@@ -64,6 +67,16 @@ export class Template {
     return {
       ...cgroup?.unified !== undefined ? { unified: numbered(cgroup.unified) } : {},
       ...Object.fromEntries(cgroup?.v1.map(({ controller, directory }) => [controller, numbered(directory)]) ?? []),
+    };
+  }
+
+  /** The group of one run. */
+  place(run: number): Placement | undefined {
+    const where = this.settings.cgroup?.where;
+    const numbered = (path: string): string => path.replace(this.#name, this.#numbered(run));
+    return where && {
+      unified: where.unified && { ...where.unified, directory: numbered(where.unified.directory) },
+      v1: new Map([...where.v1].map(([controller, directory]) => [controller, numbered(directory)])),
     };
   }
 
