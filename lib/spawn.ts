@@ -57,9 +57,9 @@ function templateOf(options: SpawnOptions, entries: readonly Entry[]): Template 
   if (known) return known;
   const settings = resolve(options);
   const template = new Template(settings, command => compile(settings, streamsOf(entries), command));
-  const { cgroup, impossible } = settings;
+  const { cgroup, impossible, namespaces } = settings;
   // What depends on the state of the host is looked at again.
-  const lasting = !impossible && !(cgroup && cgroup.enable.length > 0);
+  const lasting = !impossible && !namespaces.momentary && !(cgroup && cgroup.enable.length > 0);
   if (key !== undefined && lasting) {
     if (templates.size >= MOST_TEMPLATES) templates.delete(templates.keys().next().value!);
     templates.set(key + shape, template);

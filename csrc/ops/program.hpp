@@ -60,11 +60,10 @@ namespace contained {
   X(killCgroup, 61)      \
   X(killGroup, 62)       \
   X(pause, 64)           \
-  X(attachDevices, 70)   \
-  X(unlink, 95)
   X(unless, 65)          \
   X(moveMembers, 66)     \
-  X(attachDevices, 70)
+  X(attachDevices, 70)   \
+  X(unlink, 95)
 
 enum class Code : uint16_t {
 #define X(name, number) name = number,

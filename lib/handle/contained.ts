@@ -4,14 +4,15 @@ import { constants } from 'node:os';
 import type { Readable, Writable } from 'node:stream';
 import type { Contained, Outcome, Reason, TraceEntry } from '../../types/contained.js';
 import type { ExecOptions } from '../../types/exec.js';
-import type { RunOptions } from '../../types/options.js';
+import type { NamespaceKind, RunOptions } from '../../types/options.js';
 import type { Program } from '../../types/program.js';
 import { ContainedError } from '../errors.js';
 import { launch, listen, setRef, type LaunchListener } from '../launch.js';
+import { persist } from '../namespaces/bind.js';
 import { native, type NativeExit } from '../native.js';
 import { inheritanceOf, resolveExecCommand, type Target } from '../options/exec.js';
 import { signalNumber } from '../options/limits.js';
-import { containerId } from '../options/namespaces.js';
+import { containedKinds, containerId } from '../options/namespaces.js';
 import { resolveLife } from '../options/resolve.js';
 import type { Inheritance, Life } from '../options/settings.js';
 import type { Command, Fault } from '../program/encode.js';
@@ -71,7 +72,7 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
     const streams = openStdio(entries);
     try {
       const { buffer, size } = this.#template.request(this.#run, this.#command, this.#life.trace, fault);
-      this.#id = launch(buffer, size, streams.fds, this);
+      this.#id = launch(buffer, size, [...streams.fds, ...this.#template.fds], this);
     } catch (error) {
       closeStdio(streams);
       throw error;
@@ -104,6 +105,15 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
 
   get [containerId](): number | undefined {
     return this.#id;
+  }
+
+  get [containedKinds](): readonly NamespaceKind[] {
+    const { settings } = this.#template;
+    return 'namespaces' in settings ? [...settings.namespaces.create, ...settings.namespaces.join.keys()] : [];
+  }
+
+  persist(kind: NamespaceKind, path: string): Promise<void> {
+    return persist(kind, path, async () => (await this.ready, this.#ended ? undefined : this.pid));
   }
 
   get stdin(): Writable | null {

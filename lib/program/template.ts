@@ -4,6 +4,7 @@ import type { Program } from '../../types/program.js';
 import { groupName, groupNumber } from '../host/cgroups.js';
 import type { Placement, Settings } from '../options/settings.js';
 import { bareProgram } from './compile.js';
+import { heldFds } from './namespaces.js';
 import { assemble, encode, type Command, type Fault, type Image } from './encode.js';
 
 /** Every place of `name` in the bytes. */
@@ -22,6 +23,8 @@ let runs = 0;
 
 export class Template {
   readonly settings: Settings | BareSettings;
+  /** What is sent along after the streams: namespaces that are entered. Borrowed, see `launch`. */
+  readonly fds: readonly number[];
   readonly #compiled: (command: Command) => Program;
   readonly #image: Image;
   readonly #name = groupName();
@@ -31,6 +34,7 @@ export class Template {
 
   constructor(settings: Template['settings'], compiled: (command: Command) => Program) {
     this.settings = settings;
+    this.fds = 'namespaces' in settings ? heldFds(settings.namespaces).map(fd => ~fd) : [];
     this.#compiled = compiled;
     this.#image = encode(compiled(NO_COMMAND));
     const digits = this.#name.length - groupNumber(0).length;
