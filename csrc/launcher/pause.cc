@@ -9,12 +9,11 @@
 namespace contained {
 
 void hold_namespaces(Launch& launch) {
-  prctl(PR_SET_NAME, "contained-pause", 0, 0, 0);
   const int channel = launch.state.channel;
   sys::close_range(0, static_cast<unsigned>(channel - 1), 0);
   sys::close_range(static_cast<unsigned>(channel + 1), ~0U, 0);
   // Without root Node may open the namespaces of a dumpable process only (a change of ids cleared it): ptrace(2). It says
-  // by SIGUSR1 when it has them. Nobody else is in them before that; who comes later must not look into this process.
+  // by SIGUSR1 when it has them, and sees by the name that nobody can look into this process any more: only then others come.
   if (prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) < 0) give_up(launch, kChild, launch.program->counts[kChild] - 1, errno);
   send_note(channel, {Note::kStarted, 0, 0, 0});
   close(channel);
@@ -26,7 +25,7 @@ void hold_namespaces(Launch& launch) {
     // Blocked since the launcher started. What is blocked reaches even pid 1, from whoever is in there with its uid; to ask it
     // to end is for those outside, whose pid cannot be told inside and is 0: pid_namespaces(7).
     const int signal = sigwaitinfo(&all, &info);
-    if (signal == SIGUSR1) prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+    if (signal == SIGUSR1 && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0) prctl(PR_SET_NAME, "contained-pause", 0, 0, 0);
     if (signal == SIGTERM && (getpid() != 1 || info.si_pid == 0)) _exit(0);
     while (signal == SIGCHLD && waitpid(-1, nullptr, WNOHANG) > 0) {
     }

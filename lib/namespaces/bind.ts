@@ -11,6 +11,7 @@ import * as check from '../options/check.js';
 import { KINDS } from '../options/namespaces.js';
 import { MNT, MS, OPEN_TREE_CLONE } from '../program/constants.js';
 import { CWD, type Op } from '../program/ops.js';
+import { processHint } from '../program/words.js';
 
 const { O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_RDONLY } = constants;
 const O_PATH = 0o10000000;
@@ -50,7 +51,7 @@ export function openNamespace(pid: number, kind: NamespaceKind): number {
   try {
     return openSync(`/proc/${pid}/ns/${kind}`, O_RDONLY);
   } catch (error) {
-    throw failed(error, `open the ${kind} namespace of process ${pid}`);
+    throw failed(error, `open the ${kind} namespace of process ${pid}`, processHint((error as NodeJS.ErrnoException).code ?? ''));
   }
 }
 

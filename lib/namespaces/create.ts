@@ -1,7 +1,8 @@
 // Namespaces for several containers: held by a process, or by files.
 import { closeSync, readFileSync } from 'node:fs';
-import { mkdir, readdir, realpath, rmdir, stat } from 'node:fs/promises';
+import { mkdir, readdir, readFile, realpath, rmdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { CreateNamespacesOptions, Namespaces } from '../../types/namespaces.js';
 import type { NamespaceKind } from '../../types/options.js';
 import { perform } from '../cgroup/perform.js';
@@ -73,6 +74,19 @@ class Held implements Namespaces {
   }
 }
 
+/** Nobody is let in before the holder cannot be looked into: csrc/launcher/pause.cc. */
+async function untilClosed(holder: ContainedProcess): Promise<void> {
+  holder.kill(SIGUSR1);
+  for (;;) {
+    const name = await readFile(`/proc/${holder.pid}/comm`, 'latin1').catch(() => '');
+    if (name === 'contained-pause\n') return;
+    if (name === '' || holder.exitCode !== null || holder.signalCode !== null) throw new ContainedError({
+      code: 'ESRCH', errno: -3, syscall: undefined, path: undefined, dest: undefined, step: 'hold the namespaces', hint: 'the process that was to hold them was killed',
+    });
+    await sleep(1);
+  }
+}
+
 /** Starts what holds them; resolves when nobody can look into it any more. */
 async function hold(settings: Settings): Promise<Held> {
   const template = new Template(settings, () => compile(settings, { count: 0, pipes: [] }, undefined));
@@ -87,9 +101,10 @@ async function hold(settings: Settings): Promise<Held> {
     await holder.killAll();
     throw error;
   }
-  holder.kill(SIGUSR1);
+  const held = new Held(holder, fds);
+  await untilClosed(holder);
   holder.unref();
-  return new Held(holder, fds);
+  return held;
 }
 
 /** Whether something is mounted on the directory: proc_pid_mountinfo(5), where a space is \040. */

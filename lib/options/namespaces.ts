@@ -1,7 +1,8 @@
 import type { NamespaceKind, SpawnOptions } from '../../types/options.js';
-import { ContainedError, OptionError } from '../errors.js';
+import { ContainedError, errnoName, OptionError } from '../errors.js';
 import type { HostFacts } from '../host/facts.js';
 import { foreignNamespaces } from '../host/namespaces.js';
+import { processHint } from '../program/words.js';
 import * as check from './check.js';
 import type { JoinSource, Namespaces } from './settings.js';
 
@@ -72,6 +73,11 @@ interface Found {
   momentary?: boolean;
 }
 
+function cannotLook(pid: number, { errno = 0, syscall, path }: NodeJS.ErrnoException): ContainedError {
+  const code = errnoName(-errno);
+  return new ContainedError({ code, errno, syscall, path, dest: undefined, step: `find the namespaces of process ${pid}`, hint: processHint(code) });
+}
+
 /** All that a process, a container or a pod has and we have not: `nsenter --all`. */
 function enterAll(path: string, value: unknown, found: Found): void {
   const owner = ownerOf(path, value);
@@ -80,7 +86,7 @@ function enterAll(path: string, value: unknown, found: Found): void {
   const pid = pidOf(path, value);
   found.momentary = true;
   const kinds = foreignNamespaces(pid, KINDS);
-  if (kinds instanceof ContainedError) found.unknown = kinds;
+  if (kinds instanceof Error) found.unknown = cannotLook(pid, kinds);
   else for (const kind of kinds) found.join.set(kind, { path: `/proc/${pid}/ns/${kind}`, pid });
 }
 
