@@ -100,9 +100,10 @@ export function explained(error: unknown, path: string): unknown {
   return new ContainedError({ code, errno, syscall, path, dest, step: `hold a namespace at ${path}`, hint });
 }
 
-// mount_namespaces(7) and fs/namespace.c, mnt_ns_loop: or two of them could hold each other for ever.
-const mountHint = (code: string): string | undefined => code === 'EINVAL' || code === 'ELOOP'
-  ? 'a mount namespace can be held only by a younger one than that of the holder, and on a private mount: mount --bind DIR DIR && mount --make-private DIR, which createNamespaces does for its path'
+// fs/namespace.c, mnt_ns_loop: or two of them could hold each other for ever.
+const mountHint = (code: string): string | undefined => code === 'EINVAL'
+  ? 'a mount namespace can be held on a private mount only: mount --bind DIR DIR && mount --make-private DIR, which createNamespaces does for its path'
+  : code === 'ELOOP' ? 'a mount namespace can be held only in one that is older than it; Linux 6.18 may take a new one for older, unless this process is in the first of the machine'
   : code === 'EPERM' ? 'mounting needs CAP_SYS_ADMIN in the user namespace that owns this mount namespace: run as root' : undefined;
 
 /** `process`: pid of a running process, undefined when it has ended. For `Contained.persist`. */

@@ -186,6 +186,27 @@ async function bindAll(path: string, held: Held): Promise<Bound> {
   return new Bound(directory, held.kinds, made);
 }
 
+const TRIES = 32;
+
+/**
+ * A mount namespace can be held in an older one only. Linux 6.18 tells the older by a number that each processor deals out
+ * from a stock of its own (kernel/nstree.c), so outside of the first mount namespace a new one may count as older: then another
+ * is made, sooner or later on another processor.
+ */
+async function bindYounger(path: string, settings: Settings): Promise<Bound> {
+  for (let tries = 1; ; ++tries) {
+    const held = await hold(settings);
+    try {
+      return await bindAll(path, held);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ELOOP' || tries === TRIES) throw error;
+    } finally {
+      await held.remove();
+    }
+    await sleep(tries);
+  }
+}
+
 /**
  * Makes namespaces for several containers: a pod, or with a `path` ones that outlive this process. They are new, and as those
  * of a container are: the loopback device is up, the host is called `contained`, `mnt` has the root that the options
@@ -201,13 +222,7 @@ export async function createNamespaces(kinds: readonly NamespaceKind[], options:
   if (path !== undefined) checkPersistent('kinds', list, kinds);
   const settings = settingsOf(list, options);
   if (path !== undefined) refuseUnprivileged(path);
-  const held = await hold(settings);
-  if (path === undefined) return held;
-  try {
-    return await bindAll(path, held);
-  } finally {
-    await held.remove();
-  }
+  return path === undefined ? await hold(settings) : await bindYounger(path, settings);
 }
 
 /**
