@@ -43,13 +43,13 @@ class Container {
   void clone(Launch& launch);
   void release(Launch& launch, bool last);
   void take_child(pid_t pid, int pidfd);
-  void handle(const Note& note, const char* rest, uint32_t rest_size, int pidfd);
+  void handle(const Note& note, const char* rest, uint32_t rest_size, sys::Fd attached);
   void drop(sys::Fd& fd);
   bool died_in_setup() const;
   bool handles(int number) const;
   void report_ready();
   void report_exited();
-  void send(Report report, const Text* text);
+  void send(Report report, const Text* text, int attached = -1);
   void kill_members();
   int undo(const Op& op);
   void read_counter(const char* path);
@@ -58,6 +58,7 @@ class Container {
   pid_t pid_ = 0, helper_ = 0;
   sys::Fd pidfd_, channel_;
   sys::Fd command_;  // with an init: what it runs
+  sys::Fd terminal_; // the master of its terminal, until Node has it
   Section* undo_;
   uint32_t undo_index_ = 0;
   uint32_t done_ = 0;          // host ops done
@@ -77,7 +78,7 @@ class Container {
 Container* find(uint32_t id);
 void watch(int fd, Container* container, bool channel);
 void unwatch(int fd);
-void tell_node(const Message& message, const Text* text);
+void tell_node(const Message& message, const Text* text, int attached);
 uint64_t milliseconds();
 extern const char kName[];
 

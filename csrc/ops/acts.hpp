@@ -36,6 +36,9 @@ int kill_cgroup(const char* path, bool unified);
 // devices.cc
 int attach_devices(int group, const char* program);
 
+// terminal.cc
+int open_terminal(const char* path, uint16_t columns, uint16_t rows, int* slave);  // → the master, or -1 with errno
+
 // names.cc
 int write_at(int at, const char* path, const char* text);
 int chdir_inside(const char* path);

@@ -4,6 +4,7 @@
 #include "sys.hpp"
 
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -186,11 +187,14 @@ int apply(const Op& op, State& state) {
       return check(kill(-state.target, SIGKILL));
     case Code::attachDevices:
       return attach_devices(fd(0), text(0));
+    case Code::controllingTerminal:
+      return check(ioctl(0, TIOCSCTTY, 0));
 
     case Code::writeProc:  // the launcher, which knows the process
     case Code::pidfd:      // the launcher, which knows the containers
     case Code::read:
-    case Code::init:       // the contained process, for which there is no step after these
+    case Code::terminal:   // the contained process, which has a channel
+    case Code::init:       // likewise; there is no step after these
     case Code::exec:
       break;
   }
