@@ -7,6 +7,7 @@ import { isPipe, resolveStdio, type Entry } from './handle/stdio.js';
 import * as check from './options/check.js';
 import { keyOf } from './options/key.js';
 import { resolve, resolveCommand, resolveLife } from './options/resolve.js';
+import { resolveTty } from './options/tty.js';
 import { compile } from './program/compile.js';
 import type { Fault } from './program/encode.js';
 import { Template } from './program/template.js';
@@ -41,7 +42,7 @@ export function spawnContained(first: unknown, args?: unknown, last?: unknown): 
 /** `fault` is for this library's tests: the step that is to fail. */
 export function spawnWith(options: SpawnOptions, command: unknown, fault?: Fault): ContainedProcess {
   check.object('options', options);
-  const entries = resolveStdio(options.stdio);
+  const entries = resolveStdio(options.stdio, resolveTty(options.tty) !== undefined);
   const template = templateOf(options, entries);
   return new ContainedProcess(template, resolveCommand(options, command), resolveLife(options), entries, fault);
 }
@@ -75,7 +76,7 @@ export function explain(first: unknown, args?: unknown, last?: unknown): Program
   check.object('options', options);
   const settings = resolve(options);
   if (settings.impossible) throw settings.impossible;
-  return compile(settings, streamsOf(resolveStdio(options.stdio)), resolveCommand(options, command));
+  return compile(settings, streamsOf(resolveStdio(options.stdio, settings.tty !== undefined)), resolveCommand(options, command));
 }
 
 const streamsOf = (entries: readonly Entry[]): { count: number; pipes: number[] } => ({

@@ -1,5 +1,6 @@
 import type { EventEmitter } from 'node:events';
 import type { Readable, Writable } from 'node:stream';
+import type { TerminalSize } from './options.js';
 
 /**
  * Why a container ended. `exit`: the command exited. `signal`: it was ended by a signal that this library did not send.
@@ -81,6 +82,13 @@ export interface Contained extends EventEmitter {
    * no handler for, which the kernel would drop (pid_namespaces(7)), does what it does to any other process.
    */
   kill(signal?: NodeJS.Signals | number): boolean;
+  /**
+   * Changes the size of its terminal, which the foreground job is told of by SIGWINCH: ioctl_tty(2), TIOCSWINSZ. Before
+   * `spawn` it is done as soon as the command runs; when the container has ended it does nothing. Throws an OptionError
+   * when it is no size, and a ContainedError (`ENOTTY`) without the option `tty`.
+   */
+  resize(size: TerminalSize): void;
+  resize(columns: number, rows: number): void;
   /** Kills everything in the container at once and resolves when nothing is left. */
   killAll(): Promise<void>;
   /** Whether the container keeps Node running; `spawnContained` starts with ref. */

@@ -3,6 +3,7 @@ import { EventEmitter } from 'node:events';
 import { constants } from 'node:os';
 import type { Readable, Writable } from 'node:stream';
 import type { Contained, Outcome, Reason, TraceEntry } from '../../types/contained.js';
+import type { TerminalSize } from '../../types/options.js';
 import type { Program } from '../../types/program.js';
 import { ContainedError } from '../errors.js';
 import { launch, listen, setRef, type LaunchListener } from '../launch.js';
@@ -10,12 +11,14 @@ import { native, type NativeExit } from '../native.js';
 import { signalNumber } from '../options/limits.js';
 import { containerId } from '../options/namespaces.js';
 import type { Life } from '../options/settings.js';
+import { resolveSize } from '../options/tty.js';
 import type { Command, Fault } from '../program/encode.js';
 import type { Template } from '../program/template.js';
 import { stepError, stepOf } from '../program/words.js';
 import { Deadline } from './deadline.js';
 import { Settlement } from './settlement.js';
-import { closeStdio, endedStream, openStdio, streamOf, type Entry, type PipeEnd } from './stdio.js';
+import { closeStdio, endedStream, openStdio, streamOf, TERMINAL, type Entry, type PipeEnd } from './stdio.js';
+import { Terminal } from './terminal.js';
 import { usageOf } from './usage.js';
 
 const SIGKILL = 9;
@@ -41,6 +44,7 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
   #reason: Reason | undefined;
   #pipes: Map<number, PipeEnd> = new Map();
   #streams: (Readable | Writable | null)[];
+  readonly #terminal: Terminal | undefined;
 
   constructor(template: Template, command: Command, life: Life, entries: readonly Entry[], fault?: Fault) {
     super();
@@ -49,6 +53,10 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
     this.#life = life;
     this.#run = template.nextRun();
     this.#streams = entries.map(() => null);
+    if (entries[0] === TERMINAL) {
+      this.#terminal = new Terminal();
+      this.#streams.splice(0, 2, this.#terminal.input, this.#terminal.output);
+    }
     this.#deadline = new Deadline(life, (reason, signal) => this.#stop(reason, signal));
     try {
       this.#launch(entries, fault);
@@ -153,6 +161,14 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
     return this.killAll();
   }
 
+  resize(size: TerminalSize): void;
+  resize(columns: number, rows: number): void;
+  resize(first: TerminalSize | number, rows?: number): void {
+    const size = resolveSize(first, rows);
+    if (!this.#terminal) throw noTerminal();
+    this.#terminal.resize(size);
+  }
+
   #program(): Program {
     return this.#template.program(this.#command, this.#run);
   }
@@ -162,9 +178,10 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
     if (this.#id !== undefined) native().signal(this.#id, signal);
   }
 
-  onReady(pid: number, trace: Buffer | undefined): void {
+  onReady(pid: number, trace: Buffer | undefined, terminal: number | undefined): void {
     this.pid = pid;
     if (trace) this.trace = traceOf(this.#program(), trace);
+    this.#terminal?.open(terminal);
     this.#ready.resolve(this);
     this.emit('spawn');
   }
@@ -206,6 +223,7 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
 
   /** `close` comes after the last stream has ended; one that nobody reads is emptied, as child_process does. */
   #closeWhenRead(): void {
+    this.#terminal?.exited();
     for (const [i, end] of this.#pipes) this.#streams[i] = endedStream(end);
     this.#pipes.clear();
     const open = this.#streams.filter((stream): stream is Readable | Writable => stream !== null && !stream.closed);
@@ -233,6 +251,11 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
 const lostLauncher = (): ContainedError => new ContainedError({
   code: 'ECONNRESET', errno: -constants.errno.ECONNRESET, syscall: undefined, path: undefined, dest: undefined,
   step: 'start the container', hint: 'the launcher process was killed meanwhile; another one is there, try again',
+});
+
+const noTerminal = (): ContainedError => new ContainedError({
+  code: 'ENOTTY', errno: -constants.errno.ENOTTY, syscall: 'ioctl', path: undefined, dest: undefined,
+  step: 'resize the terminal', hint: 'it has none: give the option tty',
 });
 
 function traceOf(program: Program, bytes: Buffer): TraceEntry[] {

@@ -5,6 +5,7 @@ import { Readable, Writable } from 'node:stream';
 import type { Stdio, StdioEntry } from '../../types/options.js';
 import { ContainedError, errnoName, OptionError } from '../errors.js';
 import { native } from '../native.js';
+import { checkStdio } from '../options/tty.js';
 
 export interface Streams {
   /** For `launch`: owned, or ~fd. */
@@ -20,15 +21,22 @@ export interface PipeEnd {
   data: Uint8Array | undefined;
 }
 
-/** An entry of the option, with its default filled in. */
-export type Entry = Exclude<StdioEntry, null | undefined>;
+/** An entry of the option, with its default filled in; `terminal` where the option `tty` makes the stream. */
+export type Entry = Exclude<StdioEntry, null | undefined> | typeof TERMINAL;
+
+export const TERMINAL = Symbol('terminal');
 
 const SHORT = ['pipe', 'inherit', 'ignore'] as const;
 
 const ALL = { pipe: ['pipe', 'pipe', 'pipe'], inherit: ['inherit', 'inherit', 'inherit'], ignore: ['ignore', 'ignore', 'ignore'] } as const;
 
 /** The stdio option as one entry each, checked; nothing is opened yet. */
-export function resolveStdio(stdio: Stdio | undefined): readonly Entry[] {
+export function resolveStdio(stdio: Stdio | undefined, terminal = false): readonly Entry[] {
+  if (terminal) {
+    checkStdio(stdio);
+    const rest = Array.isArray(stdio) ? resolveStdio(stdio).slice(3) : [];
+    return [TERMINAL, TERMINAL, TERMINAL, ...rest];
+  }
   if (stdio === undefined) return ALL.pipe;
   if (typeof stdio === 'string') {
     if (!SHORT.includes(stdio)) throw new OptionError('stdio', stdio, `one of ${SHORT.join(', ')}`);
@@ -88,7 +96,7 @@ export function openStdio(entries: readonly Entry[]): Streams {
   let next = 0;
   entries.forEach((entry, i) => {
     if (!isPipe(entry)) {
-      const fd = entry === 'ignore' ? nullDevice() : entry === 'inherit' ? i : typeof entry === 'number' ? entry : fdOf(entry as object)!;
+      const fd = entry === 'ignore' || entry === TERMINAL ? nullDevice() : entry === 'inherit' ? i : typeof entry === 'number' ? entry : fdOf(entry as object)!;
       streams.fds.push(~fd);
       return;
     }

@@ -11,6 +11,7 @@ import { ALL_PROCESSORS, resolveAffinity, resolveCapabilities, resolveRlimits, s
 import { resolveFileSystem } from './mounts.js';
 import { resolveNamespaces, resolveTimeOffsets } from './namespaces.js';
 import type { CgroupSetting, Identity, Life, Namespaces, Settings } from './settings.js';
+import { resolveTty } from './tty.js';
 
 /** Where commands are looked for, and what the command gets as PATH, when `env` has none. */
 const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
@@ -20,13 +21,15 @@ const MAX_TIMEOUT = 2 ** 31 - 1;
 const KEYS = [
   'ns', 'network', 'rootfs', 'readonly', 'mounts', 'tmpfs', 'maskedPaths', 'readonlyPaths', 'hostname', 'domainname',
   'timeOffsets', 'cwd', 'env', 'argv0', 'user', 'uidMap', 'gidMap', 'umask', 'rlimits', 'oomScoreAdj', 'nice', 'cpuAffinity',
-  'capabilities', 'noNewPrivileges', 'cgroup', 'stdio', 'init', 'timeout', 'signal', 'killSignal', 'killGrace', 'trace', 'command',
+  'capabilities', 'noNewPrivileges', 'cgroup', 'stdio', 'tty', 'init', 'timeout', 'signal', 'killSignal', 'killGrace', 'trace', 'command',
 ] as const satisfies readonly (keyof SpawnOptions | 'command')[];
 
 const DEFAULT_ENV = [`PATH=${PATH}`];
+/** As docker: the terminal that every terminal emulator says it is, and every terminfo database knows. */
+const TERM = 'TERM=xterm';
 
-function resolveEnv(value: unknown): readonly string[] {
-  if (value === undefined) return DEFAULT_ENV;
+function resolveEnv(value: unknown, tty: boolean): readonly string[] {
+  if (value === undefined) return tty ? [...DEFAULT_ENV, TERM] : DEFAULT_ENV;
   const given = value === 'inherit' ? process.env : check.object('env', value, "an object, or 'inherit'");
   const env: string[] = [];
   let path = false;
@@ -38,6 +41,7 @@ function resolveEnv(value: unknown): readonly string[] {
     path ||= name === 'PATH';
   }
   if (!path) env.push(`PATH=${PATH}`);
+  if (tty && !env.some(entry => entry.startsWith('TERM='))) env.push(TERM);
   return env;
 }
 
@@ -47,7 +51,7 @@ export function resolveCommand(options: SpawnOptions, value: unknown): Command {
   const file = check.nonEmpty('command[0]', words[0], 'a file');
   const argv = [check.optional(options.argv0, v => check.string('argv0', v), file)];
   for (let i = 1; i < words.length; ++i) argv.push(check.string(`command[${i}]`, words[i]));
-  const env = resolveEnv(options.env);
+  const env = resolveEnv(options.env, resolveTty(options.tty) !== undefined);
   return { file, argv, env, search: env.find(entry => entry.startsWith('PATH='))!.slice(5) };
 }
 
@@ -95,6 +99,7 @@ export function resolve(options: SpawnOptions): Settings {
   const privileged = host.privileged || namespaces.create.has('user') || namespaces.join.has('user');
   if (capabilities !== 0 && !privileged) throw new OptionError('capabilities', options.capabilities, 'none without root or a new `user` in ns');
   const identity = resolveIdentity(options, namespaces, host, hostRoot);
+  const tty = resolveTty(options.tty);
   return {
     cwd: check.optional(options.cwd, v => check.insidePath('cwd', v), '/'),
     namespaces,
@@ -113,7 +118,9 @@ export function resolve(options: SpawnOptions): Settings {
     capabilities,
     noNewPrivileges: check.optional(options.noNewPrivileges, v => check.boolean('noNewPrivileges', v), true),
     ...groupOf(options, namespaces, identity),
-    init: check.optional(options.init, v => check.boolean('init', v), false),
+    // ^C is for a command that has no handler, and pid 1 would never get it: pid_namespaces(7).
+    init: check.optional(options.init, v => check.boolean('init', v), tty !== undefined && namespaces.create.has('pid')),
+    tty,
   };
 }
 

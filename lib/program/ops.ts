@@ -60,6 +60,9 @@ export const OPS = {
   killCgroup: { code: 61, strings: ['path'], lists: [], numbers: ['unified', 'whenBusy'] },
   killGroup: { code: 62, strings: [], lists: [], numbers: [] },
   attachDevices: { code: 70, strings: ['program', 'rules'], lists: [], numbers: ['fd'] },
+
+  terminal: { code: 80, strings: ['path'], lists: [], numbers: ['to', 'columns', 'rows'] },
+  controllingTerminal: { code: 81, strings: [], lists: [], numbers: [] },
 } as const;
 
 type Table = typeof OPS;
