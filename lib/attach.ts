@@ -51,7 +51,7 @@ class Attached implements Origin {
   begin(_run: number, _command: unknown, _trace: boolean, _fds: readonly number[], listener: LaunchListener): number {
     const { first, record } = this.#kept;
     const number = attend(first!.pid, Number(first!.start), record.cloneFlags, record.init, listener);
-    process.nextTick(() => listener.onReady(first!.pid, undefined));
+    process.nextTick(() => listener.onReady(first!.pid, undefined, undefined));
     return number;
   }
 

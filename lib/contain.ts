@@ -45,8 +45,8 @@ class Compiled implements Sandbox {
     this.#base = options;
     this.#again = () => resolve(untimed);
     this.#settings = this.#again();
-    this.#entries = resolveStdio(options.stdio);
-    this.#env = resolveEnv(options.env);
+    this.#entries = resolveStdio(options);
+    this.#env = resolveEnv(options);
     this.#life = resolveLife(options);
     check.optional(options.argv0, v => check.string('argv0', v), undefined);
     checkOutput(options.maxOutput, this.#entries);
@@ -76,7 +76,7 @@ class Compiled implements Sandbox {
   }
 
   #command(command: Command, options: SandboxRun): ReturnType<typeof resolveCommand> {
-    return resolveCommand({ argv0: options.argv0 ?? this.#base.argv0 }, command, options.env === undefined ? this.#env : resolveEnv(options.env));
+    return resolveCommand({ argv0: options.argv0 ?? this.#base.argv0 }, command, options.env === undefined ? this.#env : resolveEnv({ env: options.env, tty: this.#base.tty }));
   }
 
   /** An option that is not given for the run is that of the sandbox. */
@@ -90,7 +90,7 @@ class Compiled implements Sandbox {
   }
 
   #run(options: SandboxRun): Run {
-    const entries = options.stdio === undefined ? this.#entries : resolveStdio(options.stdio);
+    const entries = options.stdio === undefined ? this.#entries : resolveStdio({ ...this.#base, stdio: options.stdio });
     if (entries !== this.#entries || options.maxOutput !== undefined) checkOutput(options.maxOutput ?? this.#base.maxOutput, entries);
     const cwd = options.cwd === undefined ? undefined : resolveCwd(options.cwd);
     const cpuTimeout = resolveCpuTimeout(options.cpuTimeout ?? this.#base.cpuTimeout);

@@ -4,7 +4,8 @@ import { native, type NativeExit } from './native.js';
 
 /** Who is told of a launched program. */
 export interface LaunchListener {
-  onReady(pid: number, trace: Buffer | undefined): void;
+  /** `terminal`: the master of the command's terminal, for the listener to own. */
+  onReady(pid: number, trace: Buffer | undefined, terminal: number | undefined): void;
   onExit(pid: number, exit: NativeExit): void;
 }
 
@@ -19,7 +20,7 @@ const live = new Map<number, Live>();
 let refs = 0;
 let listening = false;
 
-function hear(id: number, pid: number, trace: Buffer | undefined, exit: NativeExit | undefined): void {
+function hear(id: number, pid: number, trace: Buffer | undefined, exit: NativeExit | undefined, terminal: number | undefined): void {
   const entry = live.get(id);
   if (!entry) return;
   if (exit) {
@@ -27,7 +28,7 @@ function hear(id: number, pid: number, trace: Buffer | undefined, exit: NativeEx
     live.delete(id);
   }
   try {
-    entry.scope.runInAsyncScope(() => exit ? entry.listener.onExit(pid, exit) : entry.listener.onReady(pid, trace));
+    entry.scope.runInAsyncScope(() => exit ? entry.listener.onExit(pid, exit) : entry.listener.onReady(pid, trace, terminal));
   } catch (error) {
     // Thrown by somebody's listener. Node-API would only warn of it; it is to be an uncaught exception like any other.
     process.nextTick(() => { throw error; });

@@ -28,8 +28,8 @@ export interface NativeExit {
   counters: string;
 }
 
-/** Called twice for a container: when the command runs, and with `exit` when nothing of it is left. */
-export type NativeListener = (id: number, pid: number, trace: Buffer | undefined, exit: NativeExit | undefined) => void;
+/** Called twice for a container: when the command runs, with the master of its terminal, and with `exit` when nothing of it is left. */
+export type NativeListener = (id: number, pid: number, trace: Buffer | undefined, exit: NativeExit | undefined, terminal: number | undefined) => void;
 
 /** `opened`: it is. `events`: how many there were since the last call. `errno`: negative, and the last call, when the watch is over. */
 export type NativeWatchListener = (id: number, opened: boolean, events: number, text: string, errno: number, step: string) => void;
@@ -50,7 +50,7 @@ interface Native {
   signal(id: number, signal: number): void;
   /** [read end, write end, …] of `count` pipes, or [negative errno] and none. */
   pipes(count: number): number[];
-  /** A stream has taken over this end of a pipe. */
+  /** A stream has taken over this end of a pipe, or a terminal. */
   claim(fd: number): void;
   close(fd: number): void;
   ref(): void;
@@ -74,6 +74,14 @@ interface Native {
   unwatch(id: number): void;
   watchRef(): void;
   watchUnref(): void;
+  /** 0 or a negative errno. The foreground job of the terminal gets SIGWINCH. */
+  setWindowSize(fd: number, columns: number, rows: number): number;
+  /** [columns, rows]; undefined where the descriptor is no terminal. */
+  windowSize(fd: number): [number, number] | undefined;
+  /** cfmakeraw(3). The mode that the terminal had, for `setMode`, or a negative errno. */
+  makeRaw(fd: number): Buffer | number;
+  /** 0 or a negative errno. */
+  setMode(fd: number, mode: Buffer): number;
   opcodes(): Record<string, number>;
 }
 

@@ -40,7 +40,7 @@ export function spawnContained(first: unknown, args?: unknown, last?: unknown): 
 /** `fault` is for this library's tests: the step that is to fail. */
 export function spawnWith(options: SpawnOptions, command: unknown, fault?: Fault): ContainedProcess {
   check.object('options', options);
-  const entries = resolveStdio(options.stdio, options.detached);
+  const entries = resolveStdio(options);
   checkOutput(options.maxOutput, entries);
   const words = resolveCommand(options, command);
   return new ContainedProcess(templateOf(options, entries, words), words, resolveLife(options), entries, fault);
@@ -83,5 +83,5 @@ export function explain(first: unknown, args?: unknown, last?: unknown): Program
   check.object('options', options);
   const settings = resolve(options);
   if (settings.impossible) throw settings.impossible;
-  return compileFor(settings, resolveStdio(options.stdio, options.detached), resolveCommand(options, command));
+  return compileFor(settings, resolveStdio(options), resolveCommand(options, command));
 }

@@ -35,7 +35,7 @@ function clone(flags: number, options: CloneOptions): ContainedProcess {
   check.knownKeys('', given, ['file', 'argv', 'env', 'stdio']);
   const file = check.nonEmpty('file', options.file);
   const strings = (path: string, value: readonly string[]): string[] => check.array(path, value).map((text, i) => check.string(`${path}[${i}]`, text));
-  const entries = resolveStdio(options.stdio ?? 'ignore');
+  const entries = resolveStdio({ stdio: options.stdio ?? 'ignore' });
   const command = { file, search: '', argv: strings('argv', options.argv ?? [file]), env: strings('env', options.env ?? []) };
   const life = { timeout: undefined, cpuTimeout: undefined, output: undefined, signal: undefined, killSignal: SIGKILL, killGrace: 0, trace: false };
   return new ContainedProcess(bareTemplate(flagsOf(flags), entries.length), command, life, entries);

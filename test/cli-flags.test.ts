@@ -43,6 +43,9 @@ const effects: [title: string, flags: string[], script: string, expected: RegExp
   ['--network host keeps that of the caller', ['--network', 'host'], 'readlink /proc/self/ns/net', new RegExp(`^${readlinkSync('/proc/self/ns/net').replace(/[[\]]/g, '\\$&')}\n$`)],
   ['--ns leaves out what is not listed', ['--ns', 'pid,mnt,uts'], 'readlink /proc/self/ns/ipc; hostname', new RegExp(`^${readlinkSync('/proc/self/ns/ipc').replace(/[[\]]/g, '\\$&')}\ncontained\n$`)],
   ['--uid-map and --gid-map make the ids of a user namespace', ['--ns', 'user,mnt,pid', '--uid-map', `7:${root ? 100_000 : uid}:1`, '--gid-map', `8:${root ? 100_000 : gid}:1`, '--user', '7:8'], 'id -u; id -g; cat /proc/self/uid_map', new RegExp(`^7\n8\n\\s+7\\s+${root ? 100_000 : uid}\\s+1\n$`)],
+  ['-i hands standard input on, as without it', ['-i'], 'readlink /proc/self/fd/0', /^pipe:|^socket:/],
+  ['-t makes a terminal, for which the caller need have none', ['-t'], 'tty; stty size; test -t 2 && echo terminal; tty=$(ps -o tty= -p $$); echo $tty', /^\/dev\/pts\/0\r\n24 80\r\nterminal\r\npts\/0\r\n$/],
+  ['--tty=false does not', ['--tty=false'], 'test -t 1 || echo none', /^none\n$/],
   ['-- ends the flags', [], 'echo "$0"', /^sh\n$/],
 ];
 
@@ -152,7 +155,7 @@ t.test('--cgroup-name and --cgroup-parent say where its cgroup is', async t => {
 const mistakes: [args: string[], message: RegExp][] = [
   [['run', '--memroy', '1M', '--', 'true'], /^contained: no flag --memroy \(did you mean --memory\?\)\n$/],
   [['run', '--xyzzyx', '--', 'true'], /^contained: no flag --xyzzyx; see `contained help run`\n$/],
-  [['run', '-it', '--', 'sh'], /^contained: no flag -i: standard input is always handed on\n$/],
+  [['run', '-it', '--', 'sh'], /^contained: the input device is not a terminal; for a terminal without input leave -i out\n$/],
   [['run', '--memory', 'lots', '--', 'true'], /^contained: --memory: expected a number of bytes, .* got "lots"\n$/],
   [['run', '--memory'], /^contained: --memory: needs a value, SIZE\n$/],
   [['run', '--hostname', '--', 'true'], /^contained: --hostname: needs a value, NAME\n$/],

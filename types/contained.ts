@@ -1,6 +1,6 @@
 import type { EventEmitter } from 'node:events';
 import type { Readable, Writable } from 'node:stream';
-import type { NamespaceKind } from './options.js';
+import type { NamespaceKind, TerminalSize } from './options.js';
 import type { ExecOptions } from './exec.js';
 import type { LogEntry, LogOptions } from './registry.js';
 import type { CgroupLimits } from './cgroup.js';
@@ -125,6 +125,13 @@ export interface Contained extends EventEmitter {
    * the container has ended, EPERM without CAP_SYS_ADMIN.
    */
   persist(kind: NamespaceKind, path: string): Promise<void>;
+  /**
+   * Changes the size of its terminal, which the foreground job is told of by SIGWINCH: ioctl_tty(2), TIOCSWINSZ. Before
+   * `spawn` it is done as soon as the command runs; when the container has ended it does nothing. Throws an OptionError
+   * when it is no size, and a ContainedError (`ENOTTY`) without the option `tty`.
+   */
+  resize(size: TerminalSize): void;
+  resize(columns: number, rows: number): void;
   /** Kills everything in the container at once and resolves when nothing is left. */
   killAll(): Promise<void>;
   /**

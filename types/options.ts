@@ -119,6 +119,12 @@ export interface OutputLimit {
   action?: 'truncate' | 'kill' | 'pause';
 }
 
+/** Size of a terminal in characters; 1 to 65535 each. */
+export interface TerminalSize {
+  columns: number;
+  rows: number;
+}
+
 /** Options of `spawnContained`. */
 export interface SpawnOptions {
   /**
@@ -200,9 +206,19 @@ export interface SpawnOptions {
    */
   cgroup?: CgroupOptions | Cgroup;
 
-  /** Default `'pipe'` for the first three. */
+  /** Default `'pipe'` for the first three. With `tty` these are the terminal, and only entries from 3 on can be given. */
   stdio?: Stdio;
-  /** A reaper as pid 1: forwards signals, reaps orphans, ends as the command ends. Default false: the command is pid 1. */
+  /**
+   * A terminal of the container's own (pty(7), from its own devpts) as the command's standard input, output and error, and its
+   * controlling terminal, of this size; `true` stands for 80 × 24. `stdin` and `stdout` of the handle are its other side,
+   * `stderr` is null: all output comes by one stream, with \r\n for \n. `stdin.end()` sends ^D. To destroy `stdin`
+   * before it has finished, or `stdout`, hangs up (SIGHUP). Unless `env` has a TERM, it is `xterm`. Default: no terminal.
+   */
+  tty?: boolean | Partial<TerminalSize>;
+  /**
+   * A reaper as pid 1: forwards signals, reaps orphans, ends as the command ends. Default: false, so that the command is
+   * pid 1; true with `tty` in a new `pid`, since a pid 1 without handlers ignores ^C and hang-ups (pid_namespaces(7)).
+   */
   init?: boolean;
   /**
    * A name by which other processes find it: `attach(id)`, `containers()`, `contained ps`. Up to 100 letters, digits and `_.-`.

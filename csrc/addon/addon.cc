@@ -2,6 +2,7 @@
 #include "../ops/ops.hpp"
 #include "../ops/sys.hpp"
 #include "connection.hpp"
+#include "terminal.hpp"
 #include "watches.hpp"
 #include "work.hpp"
 
@@ -35,7 +36,7 @@ class JsListener final : public Listener {
     for (const int fd : loose) close(fd);
   }
 
-  // Pipes that no stream of JavaScript's has taken over yet. A worker can be terminated between any two steps.
+  // Pipes and terminals that no stream of JavaScript's has taken over yet. A worker can be terminated between any two steps.
   std::unordered_set<int> loose;
 
  private:
@@ -51,7 +52,9 @@ class JsListener final : public Listener {
     const std::vector<char>& text = event->text;
     if (m.report == Report::kReady) {
       const napi_value trace = text.empty() ? env.Undefined() : Napi::Value(Napi::Buffer<char>::Copy(env, text.data(), text.size()));
-      callback.Call({number(m.id), number(m.pid), trace});
+      const int terminal = event->terminal.release();
+      if (terminal >= 0) env.GetInstanceData<JsListener>()->loose.insert(terminal);
+      callback.Call({number(m.id), number(m.pid), trace, env.Undefined(), terminal < 0 ? env.Undefined() : number(terminal)});
       return;
     }
     const int status = m.status >= 0 ? m.status : event->wait_status;
@@ -221,6 +224,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports["startLauncher"] = Napi::Function::New(env, start_launcher_now);
   exports["delegated"] = Napi::Function::New(env, delegated);
   exports["opcodes"] = Napi::Function::New(env, opcodes);
+  export_terminal(env, exports);
   export_watches(env, exports);
   export_work(env, exports);
   return exports;

@@ -152,8 +152,9 @@ Ledger::Entry final_entry(const Ledger::Entry& entry, bool joins) {
   return ret;
 }
 
-void on_message(const char* bytes, size_t size) {
+void on_message(const char* bytes, size_t size, sys::Fd attached) {
   auto* event = new Event;
+  event->terminal = static_cast<sys::Fd&&>(attached);
   memcpy(&event->message, bytes, sizeof event->message);
   const Message& message = event->message;
   event->text.assign(bytes + sizeof message, bytes + size);
@@ -250,13 +251,24 @@ void restart(int epoll_fd) {
 // Everything the launcher has said so far; false when it is dead.
 bool hear_all() {
   alignas(8) static char packet[sizeof(Message) + kText];
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
   for (;;) {
-    const ssize_t n = recv(launcher.socket.get(), packet, sizeof packet, MSG_DONTWAIT);
+    iovec part{packet, sizeof packet};
+    msghdr message{};
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    message.msg_control = control;
+    message.msg_controllen = sizeof control;
+    const ssize_t n = recvmsg(launcher.socket.get(), &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     // ECONNRESET, once: it has died without reading all of our requests. What it has said before is still there: unix(7).
     if (n < 0 && (errno == EINTR || errno == ECONNRESET)) continue;
     if (n < 0) return errno == EAGAIN;
     if (n == 0) return false;
-    if (static_cast<size_t>(n) >= sizeof(Message)) on_message(packet, static_cast<size_t>(n));
+    int fd = -1;
+    // None where this process may have no more: MSG_CTRUNC, unix(7). Who waits for it is told by that.
+    if (const cmsghdr* header = CMSG_FIRSTHDR(&message)) memcpy(&fd, CMSG_DATA(header), sizeof fd);
+    sys::Fd attached(fd);
+    if (static_cast<size_t>(n) >= sizeof(Message)) on_message(packet, static_cast<size_t>(n), static_cast<sys::Fd&&>(attached));
   }
 }
 

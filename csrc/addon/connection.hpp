@@ -2,6 +2,7 @@
 #pragma once
 
 #include "../ops/program.hpp"
+#include "../ops/sys.hpp"
 #include "packet.hpp"
 
 #include <stdint.h>
@@ -18,6 +19,7 @@ struct Event {
   int wait_status = -1;    // of the first process, as waitpid(2); -1: unknown
   rusage usage{};          // of that process and the children that it waited for
   std::vector<char> text;
+  sys::Fd terminal;        // the master of its terminal, with kReady
 };
 
 // One per Node environment (the main thread, or a worker). Called on the connection's thread; takes the event.

@@ -3,6 +3,7 @@
 // that is already in force is not charged for it, and nothing returns.
 #include "child.hpp"
 
+#include "../ops/acts.hpp"
 #include "../ops/sys.hpp"
 
 #include <limits.h>
@@ -81,8 +82,22 @@ static int execute(const Op& op, Launch& launch) {
   return error;
 }
 
+// A terminal for the three standard streams; its master goes to Node, by way of the launcher.
+static int give_terminal(const Op& op, State& state) {
+  const int64_t* n = op.numbers;
+  int slave = -1;
+  const sys::Fd master(open_terminal(state.text(op.strings[0]), static_cast<uint16_t>(n[1]), static_cast<uint16_t>(n[2]), &slave));
+  if (!master) return errno;
+  if (const int error = state.put(n[0], slave)) return error;
+  for (int i = 1; i < 3; ++i)
+    if (const int error = state.put(n[0] + i, fcntl(slave, F_DUPFD_CLOEXEC, 0))) return error;
+  return send_note(state.channel, {Note::kTerminal, 0, 0, 0}, master.get()) ? 0 : errno;
+}
+
 static int act_in_child(const Op& op, Launch& launch) {
   switch (op.code) {
+    case Code::terminal:
+      return give_terminal(op, launch.state);
     case Code::init:
       return become_init(launch);
     case Code::pause:

@@ -100,35 +100,38 @@ void Container::on_channel() {
     if (n < 0 && (errno == EINTR || errno == ECONNRESET)) continue;
     if (n < 0 && errno == EAGAIN) return;
     if (n <= 0) break;
-    int pidfd = -1;
-    if (const cmsghdr* header = CMSG_FIRSTHDR(&message)) memcpy(&pidfd, CMSG_DATA(header), sizeof pidfd);
+    int fd = -1;
+    if (const cmsghdr* header = CMSG_FIRSTHDR(&message)) memcpy(&fd, CMSG_DATA(header), sizeof fd);
     Note note;
     memcpy(&note, buffer, sizeof note);
-    handle(note, buffer + sizeof note, static_cast<uint32_t>(n) - static_cast<uint32_t>(sizeof note), pidfd);
+    handle(note, buffer + sizeof note, static_cast<uint32_t>(n) - static_cast<uint32_t>(sizeof note), sys::Fd(fd));
   }
   // The last holder of the other end has closed it: by execve, or by dying before it got there.
   drop(channel_);
   if (!ready_ && !failed_ && !has_init_ && !died_in_setup()) report_ready();
 }
 
-void Container::handle(const Note& note, const char* rest, uint32_t rest_size, int pidfd) {
+void Container::handle(const Note& note, const char* rest, uint32_t rest_size, sys::Fd attached) {
   const char go = 1;
   switch (note.kind) {
     case Note::kFailed:
       return fail(note.list, note.index, note.value);
     case Note::kCloned:
-      take_child(note.value, pidfd);
+      take_child(note.value, attached.release());
       (void)!::send(channel_.get(), &go, 1, MSG_NOSIGNAL);
       return;
     case Note::kTimes:
       if (rest_size == times_size_) memcpy(times_, rest, rest_size);
       return;
     case Note::kStarted:
-      command_.reset(pidfd);
+      command_ = static_cast<sys::Fd&&>(attached);
       if (!failed_) report_ready();
       return;
     case Note::kStatus:
       status_ = note.value;
+      return;
+    case Note::kTerminal:
+      terminal_ = static_cast<sys::Fd&&>(attached);
       return;
   }
 }
@@ -223,7 +226,8 @@ void Container::report_ready() {
   ready_ = true;
   Text trace;
   if (times_) trace.append(times_, times_size_);
-  send(Report::kReady, &trace);
+  send(Report::kReady, &trace, terminal_.get());
+  terminal_.reset();
 }
 
 void Container::report_exited() {
@@ -232,7 +236,7 @@ void Container::report_exited() {
   send(Report::kExited, &counters_);
 }
 
-void Container::send(Report report, const Text* text) {
+void Container::send(Report report, const Text* text, int attached) {
   Message message{};
   message.report = report;
   message.id = id_;
@@ -247,7 +251,7 @@ void Container::send(Report report, const Text* text) {
   message.signal = signal_;
   message.text_size = text->size;
   message.usage = usage_;
-  tell_node(message, text);
+  tell_node(message, text, attached);
 }
 
 }  // namespace contained

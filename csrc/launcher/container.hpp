@@ -49,7 +49,7 @@ class Container {
   void clone(Launch& launch);
   void release(Launch& launch, bool last);
   void take_child(pid_t pid, int pidfd);
-  void handle(const Note& note, const char* rest, uint32_t rest_size, int pidfd);
+  void handle(const Note& note, const char* rest, uint32_t rest_size, sys::Fd attached);
   void drop(sys::Fd& fd);
   bool died_in_setup() const;
   bool handles(int number) const;
@@ -60,7 +60,7 @@ class Container {
   void reap();
   void report_ready();
   void report_exited();
-  void send(Report report, const Text* text);
+  void send(Report report, const Text* text, int attached = -1);
   void kill_members();
   void thaw();
   int undo(const Op& op);
@@ -69,6 +69,7 @@ class Container {
   pid_t pid_ = 0, helper_ = 0;
   sys::Fd pidfd_, channel_;
   sys::Fd command_;  // with an init: what it runs
+  sys::Fd terminal_; // the master of its terminal, until Node has it
   Section* undo_;
   uint32_t undo_index_ = 0;
   uint32_t done_ = 0;          // host ops done
@@ -91,7 +92,7 @@ Container* find(uint32_t id);
 enum class Source : uintptr_t { kPidfd, kChannel, kOutput, kErrors };  // what of a container has something to say
 void watch(int fd, Container* container, Source source);
 void unwatch(int fd);
-void tell_node(const Message& message, const Text* text);
+void tell_node(const Message& message, const Text* text, int attached);
 uint64_t milliseconds();
 extern const char kName[];
 

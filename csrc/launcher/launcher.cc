@@ -69,13 +69,31 @@ void watch(int fd, Container* container, Source source) {
 
 void unwatch(int fd) { epoll_ctl(epoll_fd, EPOLL_CTL_DEL, fd, nullptr); }
 
-void tell_node(const Message& message, const Text* text) {
+// An `attached` fd has a copy of its own from then on, in the message.
+void tell_node(const Message& message, const Text* text, int attached) {
   if (orphaned) return;
   iovec parts[] = {{const_cast<Message*>(&message), sizeof message}, {text->bytes, text->size}};
   msghdr whole{};
   whole.msg_iov = parts;
   whole.msg_iovlen = 2;
-  while (sendmsg(kSocket, &whole, MSG_NOSIGNAL) < 0 && errno == EINTR) {
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  if (attached >= 0) {
+    whole.msg_control = control;
+    whole.msg_controllen = sizeof control;
+    cmsghdr* const header = CMSG_FIRSTHDR(&whole);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(header), &attached, sizeof attached);
+  }
+  for (int tries = 0; sendmsg(kSocket, &whole, MSG_NOSIGNAL) < 0;) {
+    if (errno == EINTR) continue;
+    if (errno != ETOOMANYREFS) return;
+    // Too many fds of this user are in messages that nobody has received yet: unix(7). Node goes on receiving ours; if
+    // others do not, the message must still arrive.
+    const timespec pause{0, 1000000};
+    if (++tries == 1000) whole.msg_controllen = 0;
+    nanosleep(&pause, nullptr);
   }
 }
 

@@ -38,6 +38,9 @@ int move_members(const char* from, const char* to);
 // devices.cc
 int attach_devices(int group, const char* program);
 
+// terminal.cc
+int open_terminal(const char* path, uint16_t columns, uint16_t rows, int* slave);  // → the master, or -1 with errno
+
 // names.cc
 int write_at(int at, const char* path, const char* text);
 int create_file(const char* path, const char* text);  // which is only its owner's

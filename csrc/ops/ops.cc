@@ -4,6 +4,7 @@
 #include "sys.hpp"
 
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -194,13 +195,16 @@ int apply(const Op& op, State& state) {
       return move_members(text(0), text(1));
     case Code::attachDevices:
       return attach_devices(fd(0), text(0));
+    case Code::controllingTerminal:
+      return check(ioctl(0, TIOCSCTTY, 0));
 
     case Code::writeProc:  // the launcher, which knows the process
     case Code::pidfd:      // the launcher, which knows the containers
     case Code::read:
     case Code::log:        // the launcher, which keeps it
     case Code::record:
-    case Code::init:       // the contained process, for which there is no step after these
+    case Code::terminal:   // the contained process, which has a channel
+    case Code::init:       // likewise; there is no step after these
     case Code::pause:
     case Code::exec:
       break;

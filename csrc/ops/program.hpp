@@ -67,6 +67,8 @@ namespace contained {
   X(record, 68)          \
   X(create, 69)          \
   X(attachDevices, 70)   \
+  X(terminal, 80)        \
+  X(controllingTerminal, 81) \
   X(unlink, 95)
 
 enum class Code : uint16_t {
@@ -132,7 +134,7 @@ struct Header {
 static_assert(sizeof(Header) == 64);
 
 enum class Report : uint32_t {
-  kReady = 1,   // the command runs; text: nanoseconds of each op when traced
+  kReady = 1,   // the command runs; text: nanoseconds of each op when traced; its terminal attached, if it has one
   kExited = 2,  // the first process is dead and everything is undone; text: what the `read` ops read
 };
 
@@ -179,6 +181,7 @@ struct Note {
     kTimes = 3,   // followed by the nanoseconds of every op so far
     kStarted = 4, // from an init: the command runs
     kStatus = 5,  // from an init: value: wait status of the command
+    kTerminal = 6,  // the master of its terminal is attached
   } kind;
   uint32_t list, index;
   int32_t value;

@@ -13,6 +13,8 @@ import { affinity, duration, idRange, integer, octal, pair, signalName, UsageErr
 export interface Given extends SpawnOptions {
   /** Print the outcome to stderr. */
   stats?: boolean;
+  /** Hand standard input on; without `tty` that is always so. */
+  interactive?: boolean;
   cgroup?: CgroupOptions;
   maxOutput?: OutputLimit;
   /** Name of a group that is there. */
@@ -91,7 +93,9 @@ const FLAGS: readonly Flag<Given>[] = [
   { name: 'nice', argument: 'NUMBER', section: 'Limits', option: 'nice', help: '-20 to 19; a higher one gives way to others', read: text => ({ nice: integer(text) }) },
   { name: 'oom-score-adj', argument: 'NUMBER', section: 'Limits', option: 'oomScoreAdj', help: '-1000 to 1000; the highest is killed first when the host has no memory left', read: text => ({ oomScoreAdj: integer(text) }) },
 
-  { name: 'init', section: 'Life', option: 'init', help: 'a reaper as pid 1 (default: the command is pid 1)', read: on => ({ init: on }) },
+  { name: 'interactive', short: 'i', section: 'Life', option: 'interactive', help: 'with --tty: hand on what is typed; without it standard input is always handed on', read: on => ({ interactive: on }) },
+  { name: 'tty', short: 't', section: 'Life', option: 'tty', help: "a terminal of its own, shown on the caller's (default: the caller's standard streams)", read: on => ({ tty: on }) },
+  { name: 'init', section: 'Life', option: 'init', help: 'a reaper as pid 1 (default: the command is pid 1; true with --tty)', read: on => ({ init: on }) },
   { name: 'timeout', argument: 'TIME', section: 'Life', option: 'timeout', help: 'end it after this time, as 500 (ms), 5s, 2m', read: text => ({ timeout: duration(text) }) },
   { name: 'cpu-timeout', argument: 'TIME', section: 'Life', option: 'cpuTimeout', help: 'end it when all its processes together have used this much processor time', read: text => ({ cpuTimeout: duration(text) }) },
   { name: 'max-output', argument: 'SIZE', section: 'Life', option: 'maxOutput', help: 'end it when more than this has come out of stdout and stderr together, as 1M; also bytes=, lines=, rate= (bytes per second, at which it is held back), action=truncate (drop what is too much instead)', read: text => ({ maxOutput: readOutput(text) }) },
@@ -106,10 +110,6 @@ const FLAGS: readonly Flag<Given>[] = [
 const NOT_NEEDED: Readonly<Record<string, string>> = {
   ...LIMITS_REFUSED,
   rm: 'nothing is ever left to remove',
-  i: 'standard input is always handed on',
-  interactive: 'standard input is always handed on',
-  t: 'standard streams are handed on as they are; a terminal of its own is not made yet',
-  tty: 'standard streams are handed on as they are; a terminal of its own is not made yet',
   d: 'contained stays until the command ends; put & behind it',
   detach: 'contained stays until the command ends; put & behind it',
   name: 'a container has no name; the pid of contained is what to send signals to',

@@ -10,12 +10,13 @@ const RUN = (): string => `Usage: contained run [FLAGS] [--] COMMAND [ARGUMENT..
 
 Runs a command in a new container and takes everything away when it ends. By default the command sees the
 host's files, read-only, as nobody, with a /tmp of its own, and neither processes nor network of the host.
-Standard streams are handed on; SIGINT, SIGTERM, SIGHUP and SIGQUIT are forwarded.
+Standard streams are handed on, or with -it joined to a terminal of its own, for which ^C is a key like any
+other; SIGINT, SIGTERM, SIGHUP and SIGQUIT are forwarded.
 
 Examples:
   contained run -- sh -c 'id; ps; mount'
   contained run -m 256M --cpus 0.5 --pids-limit 50 --timeout 10s -v "$PWD":/job:ro -w /job -- node script.js
-  contained run --rootfs ./alpine --hostname box -- /bin/sh
+  contained run -it --rootfs ./alpine --hostname box -- /bin/sh
 
 ${flagHelp(RUN_GRAMMAR.flags)}
 

@@ -3,7 +3,6 @@ import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { ContainedError, explain, OptionError, probe, sweep } from '../index.js';
 import { didYouMean } from '../options/check.js';
-import { stdioOf } from './capture.js';
 import { cgroupCommand, cgroupHelp } from './cgroup.js';
 import { checkTogether, RUN_GRAMMAR } from './flags.js';
 import { open } from './groups.js';
@@ -12,7 +11,7 @@ import { withSwap } from './limits.js';
 import { note } from './note.js';
 import { print } from './output.js';
 import { flagError, parse } from './parse.js';
-import { errorCode, OWN_ERROR, runCommand } from './run.js';
+import { errorCode, inForeground, OWN_ERROR, runCommand } from './run.js';
 import { UsageError } from './values.js';
 import { probeTable, sweepJson, sweepList } from './words.js';
 
@@ -31,11 +30,11 @@ async function withFlags(name: 'run' | 'explain', args: readonly string[]): Prom
   checkTogether(used);
   if (words.length === 0) throw new UsageError(`no command given, as in \`contained ${name} -- sh\``);
   try {
-    const { stats, joined, ...limited } = withSwap(given);
+    const { stats, joined, interactive, ...limited } = withSwap(given);
     if (joined !== undefined && limited.cgroup) throw new UsageError('--cgroup: a group that is there has its limits, see `contained cgroup set`');
     const options = joined === undefined ? limited : { ...limited, cgroup: await open(joined) };
-    if (name === 'run') return await runCommand(options, words, stats);
-    print(String(explain(words[0]!, words.slice(1), { ...options, stdio: stdioOf(options) })));
+    if (name === 'run') return await runCommand(options, words, { stats, interactive });
+    print(String(explain(words[0]!, words.slice(1), inForeground(options))));
     return 0;
   } catch (error) {
     throw error instanceof OptionError ? flagError(error, used) : error;

@@ -5,6 +5,7 @@ import type { SpawnOptions } from '../../types/options.js';
 import { ContainedError, spawnContained } from '../index.js';
 import { passOn, stdioOf } from './capture.js';
 import { note } from './note.js';
+import { attach, checkInput, onTerminal } from './terminal.js';
 import { notice, statsLine, traceTable } from './words.js';
 
 export const OWN_ERROR = 125;
@@ -36,19 +37,42 @@ function forwardSignals(child: Contained): () => void {
   };
 }
 
-/** Runs it to its end; what it returns is the exit code. */
-export async function runCommand(options: SpawnOptions, [file = '', ...args]: readonly string[], stats = false): Promise<number> {
-  const child = spawnContained(file, args, { ...options, stdio: stdioOf(options) });
-  const passed = passOn(child);
+/** The options with the streams that a command in the foreground has: those of the caller, or a terminal like its own. */
+export const inForeground = (options: SpawnOptions): SpawnOptions => options.tty ? onTerminal(options) : { ...options, stdio: stdioOf(options) };
+
+/** What the container is run with that is not of the container. */
+export interface Foreground {
+  stats?: boolean | undefined;
+  interactive?: boolean | undefined;
+}
+
+/** Waits for its end, with the caller's terminal joined to its own where it has one. */
+async function follow(child: Contained, terminal: boolean, interactive: boolean): Promise<Outcome> {
+  const attached = terminal ? attach(child, interactive) : undefined;
+  const passed = terminal ? undefined : passOn(child);
   const stop = forwardSignals(child);
-  if (options.trace) child.once('spawn', () => note(`steps of the start\n${traceTable(child.trace ?? [])}`));
   try {
     const [outcome] = await Promise.all([child.exited, passed]);
-    const why = notice(outcome);
-    if (why !== undefined) note(why);
-    if (stats) note(statsLine(outcome));
-    return exitCode(outcome);
+    await attached?.written;
+    return outcome;
   } finally {
     stop();
+    attached?.detach();
   }
+}
+
+/** Runs it to its end; what it returns is the exit code. */
+export async function runCommand(options: SpawnOptions, [file = '', ...args]: readonly string[], { stats = false, interactive = false }: Foreground): Promise<number> {
+  const terminal = Boolean(options.tty);
+  if (terminal && interactive) checkInput();
+  const child = spawnContained(file, args, inForeground(options));
+  const noteSteps = (): void => note(`steps of the start\n${traceTable(child.trace ?? [])}`);
+  // Not into the middle of what is on the screen.
+  if (options.trace && !terminal) child.once('spawn', noteSteps);
+  const outcome = await follow(child, terminal, interactive);
+  if (options.trace && terminal) noteSteps();
+  const why = notice(outcome);
+  if (why !== undefined) note(why);
+  if (stats) note(statsLine(outcome));
+  return exitCode(outcome);
 }

@@ -7,7 +7,7 @@ import type { CgroupLimits } from '../../types/cgroup.js';
 import type { Contained, Outcome, Reason, TraceEntry, Usage } from '../../types/contained.js';
 import type { ExecOptions } from '../../types/exec.js';
 import type { ContainedEvent, ContainedEventsOptions, ContainedProcessInfo, Inspection, Stats, StatsStep } from '../../types/live.js';
-import type { NamespaceKind, RunOptions } from '../../types/options.js';
+import type { NamespaceKind, RunOptions, TerminalSize } from '../../types/options.js';
 import type { LogEntry, LogOptions } from '../../types/registry.js';
 import type { Program } from '../../types/program.js';
 import { ContainedError, notSupported } from '../errors.js';
@@ -22,6 +22,7 @@ import { persist } from '../namespaces/bind.js';
 import { containedKinds, containerId } from '../options/namespaces.js';
 import { resolveLife } from '../options/resolve.js';
 import type { Inheritance, Life, Settings } from '../options/settings.js';
+import { resolveSize } from '../options/tty.js';
 import type { Command, Fault } from '../program/encode.js';
 import { stepError, stepOf } from '../program/words.js';
 import { GroupTime, TimeLimit } from './cputime.js';
@@ -30,7 +31,8 @@ import { Execs, notRunning } from './exec.js';
 import { Governor } from './governor.js';
 import { ProcessTimes } from './processtimes.js';
 import { Settlement } from './settlement.js';
-import { closeStdio, endedStream, openStdio, resolveStdio, streamOf, type Entry, type PipeEnd } from './stdio.js';
+import { closeStdio, endedStream, openStdio, resolveStdio, streamOf, TERMINAL, type Entry, type PipeEnd } from './stdio.js';
+import { Terminal } from './terminal.js';
 import { usageOf } from './usage.js';
 
 const SIGKILL = 9;
@@ -93,6 +95,7 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
   #reason: Reason | undefined;
   #pipes: Map<number, PipeEnd> = new Map();
   #streams: (Readable | Writable | null)[];
+  readonly #terminal: Terminal | undefined;
 
   constructor(origin: Origin, command: Command, life: Life, entries: readonly Entry[], fault?: Fault) {
     super();
@@ -102,8 +105,12 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
     this.#life = life;
     this.#run = origin.nextRun();
     this.#streams = entries.map(() => null);
-    this.#deadline = new Deadline(life, (reason, signal) => this.#stop(reason, signal));
     this.#governor = life.output && new Governor(life.output, () => this.#deadline.end('output'));
+    if (entries[0] === TERMINAL) {
+      const { input, output } = this.#terminal = new Terminal();
+      this.#streams.splice(0, 2, input, this.#governor?.watch('stdout', output) ?? output);
+    }
+    this.#deadline = new Deadline(life, (reason, signal) => this.#stop(reason, signal));
     try {
       this.#launch(entries, fault);
     } catch (error) {
@@ -221,7 +228,7 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
   exec(command: RunOptions['command'], options: ExecOptions = {}): Contained {
     const inheritance = this.#inheritance();
     const words = resolveExecCommand(options, command, inheritance);
-    const entries = resolveStdio(options.stdio);
+    const entries = resolveStdio(options);
     return new ContainedProcess(this.#execs.templateFor(options, entries, inheritance, this.#target()), words, resolveLife(options), entries);
   }
 
@@ -306,6 +313,14 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
     return this.killAll();
   }
 
+  resize(size: TerminalSize): void;
+  resize(columns: number, rows: number): void;
+  resize(first: TerminalSize | number, rows?: number): void {
+    const size = resolveSize(first, rows);
+    if (!this.#terminal) throw noTerminal();
+    this.#terminal.resize(size);
+  }
+
   #program(): Program {
     return this.#origin.program(this.#command, this.#run);
   }
@@ -316,11 +331,12 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
     this.#asked?.letEnd(signal);
   }
 
-  onReady(pid: number, trace: Buffer | undefined): void {
+  onReady(pid: number, trace: Buffer | undefined, terminal: number | undefined): void {
     this.pid = pid;
     this.#running = true;
     if (this.#origin.detached) this.unref();
     if (trace) this.trace = traceOf(this.#program(), trace);
+    this.#terminal?.open(terminal);
     this.#ready.resolve(this);
     this.emit('spawn');
   }
@@ -377,6 +393,7 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
 
   /** `close` comes after the last stream has ended; one that nobody reads is emptied, as child_process does. */
   #closeWhenRead(): void {
+    this.#terminal?.exited();
     for (const [i, end] of this.#pipes) this.#streams[i] = endedStream(end);
     this.#pipes.clear();
     const open = this.#streams.filter((stream): stream is Readable | Writable => stream !== null && !stream.closed);
@@ -412,6 +429,11 @@ const stillRunning = (id: string | undefined): ContainedError => new ContainedEr
 const lostLauncher = (): ContainedError => new ContainedError({
   code: 'ECONNRESET', errno: -constants.errno.ECONNRESET, syscall: undefined, path: undefined, dest: undefined,
   step: 'start the container', hint: 'the launcher process was killed meanwhile; another one is there, try again',
+});
+
+const noTerminal = (): ContainedError => new ContainedError({
+  code: 'ENOTTY', errno: -constants.errno.ENOTTY, syscall: 'ioctl', path: undefined, dest: undefined,
+  step: 'resize the terminal', hint: 'it has none: give the option tty',
 });
 
 function traceOf(program: Program, bytes: Buffer): TraceEntry[] {

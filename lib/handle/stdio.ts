@@ -2,9 +2,10 @@
 import { openSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { Readable, Writable } from 'node:stream';
-import type { Stdio, StdioEntry } from '../../types/options.js';
+import type { SpawnOptions, StdioEntry } from '../../types/options.js';
 import { ContainedError, errnoName, OptionError } from '../errors.js';
 import { native } from '../native.js';
+import { checkStdio, resolveTty } from '../options/tty.js';
 
 export interface Streams {
   /** For `launch`: owned, or ~fd. */
@@ -20,15 +21,22 @@ export interface PipeEnd {
   data: Uint8Array | undefined;
 }
 
-/** An entry of the option, with its default filled in. */
-export type Entry = Exclude<StdioEntry, null | undefined>;
+/** An entry of the option, with its default filled in; `terminal` where the option `tty` makes the stream. */
+export type Entry = Exclude<StdioEntry, null | undefined> | typeof TERMINAL;
+
+export const TERMINAL = Symbol('terminal');
 
 const SHORT = ['pipe', 'inherit', 'ignore'] as const;
 
 const ALL = { pipe: ['pipe', 'pipe', 'pipe'], inherit: ['inherit', 'inherit', 'inherit'], ignore: ['ignore', 'ignore', 'ignore'] } as const;
 
 /** The stdio option as one entry each, checked; nothing is opened yet. */
-export function resolveStdio(stdio: Stdio | undefined, detached = false): readonly Entry[] {
+export function resolveStdio({ stdio, tty, detached = false }: Pick<SpawnOptions, 'stdio' | 'tty' | 'detached'>): readonly Entry[] {
+  if (resolveTty(tty) !== undefined) {
+    checkStdio(stdio);
+    const rest = Array.isArray(stdio) ? resolveStdio({ stdio }).slice(3) : [];
+    return [TERMINAL, TERMINAL, TERMINAL, ...rest];
+  }
   if (stdio === undefined) return detached ? ALL.ignore : ALL.pipe;
   if (typeof stdio === 'string') {
     if (!SHORT.includes(stdio)) throw new OptionError('stdio', stdio, `one of ${SHORT.join(', ')}`);
@@ -88,7 +96,7 @@ export const shapeOf = (entries: readonly Entry[]): string => entries.map(entry 
 
 /** Only what comes through a pipe of ours can be counted. */
 export function checkOutput(maxOutput: unknown, entries: readonly Entry[]): void {
-  if (maxOutput !== undefined && entries[1] !== 'pipe' && entries[2] !== 'pipe') throw new OptionError('maxOutput', maxOutput, "'pipe' as stdout or stderr beside it");
+  if (maxOutput !== undefined && entries[1] !== 'pipe' && entries[2] !== 'pipe' && entries[1] !== TERMINAL) throw new OptionError('maxOutput', maxOutput, "'pipe' as stdout or stderr beside it");
 }
 
 function makePipes(count: number): number[] {
@@ -109,7 +117,7 @@ export function openStdio(entries: readonly Entry[]): Streams {
   let next = 0;
   entries.forEach((entry, i) => {
     if (!isPipe(entry)) {
-      const fd = entry === 'ignore' ? nullDevice() : entry === 'inherit' ? i : typeof entry === 'number' ? entry : fdOf(entry as object)!;
+      const fd = entry === 'ignore' || entry === TERMINAL ? nullDevice() : entry === 'inherit' ? i : typeof entry === 'number' ? entry : fdOf(entry as object)!;
       streams.fds.push(~fd);
       return;
     }

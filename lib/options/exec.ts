@@ -10,10 +10,11 @@ import { attributesOf, KEYS, resolveCommand, resolveCpuTimeout, resolveEnv } fro
 import type { Inheritance, JoinSource, Placement, Settings } from './settings.js';
 import { resolveSubgroup } from './subgroup.js';
 import { limitTime } from './time.js';
+import { resolveTty } from './tty.js';
 
 const EXEC_KEYS = [
   'cwd', 'env', 'argv0', 'user', 'umask', 'rlimits', 'oomScoreAdj', 'nice', 'cpuAffinity', 'capabilities', 'noNewPrivileges', 'cgroup',
-  'stdio', 'timeout', 'cpuTimeout', 'maxOutput', 'signal', 'killSignal', 'killGrace', 'trace',
+  'stdio', 'tty', 'timeout', 'cpuTimeout', 'maxOutput', 'signal', 'killSignal', 'killGrace', 'trace',
 ] as const satisfies readonly (keyof ExecOptions)[];
 
 /** The container that is entered: its number with the launcher, its first process, and its group. */
@@ -35,7 +36,7 @@ function checked(value: unknown): ExecOptions {
 }
 
 export function resolveExecCommand(options: ExecOptions, value: unknown, { env }: Inheritance): Command {
-  return resolveCommand(checked(options), value, resolveEnv(options.env, env));
+  return resolveCommand(checked(options), value, resolveEnv(options, env));
 }
 
 function groupOf(options: ExecOptions, above: Placement | undefined): Pick<Settings, 'cgroup' | 'entered' | 'impossible'> {
@@ -74,6 +75,7 @@ export function resolveExec(options: ExecOptions, from: Inheritance, { container
     capabilities,
     noNewPrivileges: check.optional(options.noNewPrivileges, v => check.boolean('noNewPrivileges', v), from.noNewPrivileges),
     init: false,
+    tty: resolveTty(options.tty),
     registration: undefined,
     ...groupOf(options, group),
   };

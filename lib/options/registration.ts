@@ -22,7 +22,7 @@ function labelsOf(value: unknown): Record<string, string> {
 }
 
 /** What ends with Node does not hold for what goes on. */
-const OF_NODE = ['timeout', 'cpuTimeout', 'maxOutput', 'signal'] as const;
+const OF_NODE = ['tty', 'timeout', 'cpuTimeout', 'maxOutput', 'signal'] as const;
 
 export function resolveRegistration(options: SpawnOptions): Registration | undefined {
   const detached = check.optional(options.detached, v => check.boolean('detached', v), false);

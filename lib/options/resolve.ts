@@ -14,6 +14,7 @@ import { resolveOutput } from './output.js';
 import { resolveRegistration } from './registration.js';
 import type { CgroupSetting, Identity, Life, Namespaces, Registration, Settings } from './settings.js';
 import { limitTime } from './time.js';
+import { resolveTty } from './tty.js';
 
 /** Where commands are looked for, and what the command gets as PATH, when `env` has none. */
 const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
@@ -23,15 +24,21 @@ const MAX_TIMEOUT = 2 ** 31 - 1;
 export const KEYS = [
   'ns', 'network', 'rootfs', 'readonly', 'mounts', 'tmpfs', 'maskedPaths', 'readonlyPaths', 'hostname', 'domainname',
   'timeOffsets', 'cwd', 'env', 'argv0', 'user', 'uidMap', 'gidMap', 'umask', 'rlimits', 'oomScoreAdj', 'nice', 'cpuAffinity',
-  'capabilities', 'noNewPrivileges', 'cgroup', 'stdio', 'init', 'timeout', 'cpuTimeout', 'maxOutput', 'signal', 'killSignal',
+  'capabilities', 'noNewPrivileges', 'cgroup', 'stdio', 'tty', 'init', 'timeout', 'cpuTimeout', 'maxOutput', 'signal', 'killSignal',
   'killGrace', 'trace', 'command', 'id', 'detached', 'labels', 'autoRemove', 'logSize',
 ] as const satisfies readonly (keyof SpawnOptions | 'command')[];
 
 const DEFAULT_ENV = [`PATH=${PATH}`];
 
+/** As docker: the terminal that every terminal emulator says it is, and every terminfo database knows. */
+const TERM = 'TERM=xterm';
+
+const withTerm = (env: readonly string[], tty: unknown): readonly string[] =>
+  resolveTty(tty) === undefined || env.some(entry => entry.startsWith('TERM=')) ? env : [...env, TERM];
+
 /** `base`: what it is added to, by name, unless it is Node's. */
-export function resolveEnv(value: unknown, base: readonly string[] = []): readonly string[] {
-  if (value === undefined) return base.length === 0 ? DEFAULT_ENV : base;
+export function resolveEnv({ env: value, tty }: { readonly env?: unknown; readonly tty?: unknown }, base: readonly string[] = []): readonly string[] {
+  if (value === undefined) return withTerm(base.length === 0 ? DEFAULT_ENV : base, tty);
   const given = value === 'inherit' ? process.env : check.object('env', value, "an object, or 'inherit'");
   const env = value === 'inherit' ? [] : base.filter(entry => !Object.hasOwn(given, entry.slice(0, entry.indexOf('='))));
   let path = env.some(entry => entry.startsWith('PATH='));
@@ -43,11 +50,11 @@ export function resolveEnv(value: unknown, base: readonly string[] = []): readon
     path ||= name === 'PATH';
   }
   if (!path) env.push(`PATH=${PATH}`);
-  return env;
+  return withTerm(env, tty);
 }
 
 /** What is run: all of the options that may differ between two runs of one program. */
-export function resolveCommand(options: { readonly argv0?: unknown; readonly env?: unknown }, value: unknown, env = resolveEnv(options.env)): Command {
+export function resolveCommand(options: { readonly argv0?: unknown; readonly env?: unknown; readonly tty?: unknown }, value: unknown, env = resolveEnv(options)): Command {
   const words = typeof value === 'string' ? [value] : check.array('command', value, 'a file, or an array of file and arguments');
   const file = check.nonEmpty('command[0]', words[0], 'a file');
   const argv = [check.optional(options.argv0, v => check.string('argv0', v), file)];
@@ -115,6 +122,7 @@ export function resolve(options: SpawnOptions): Settings {
   if (capabilities !== 0 && !privileged) throw new OptionError('capabilities', options.capabilities, 'none without root or a new `user` in ns');
   const identity = resolveIdentity(options, namespaces, host, hostRoot);
   const registration = resolveRegistration(options);
+  const tty = resolveTty(options.tty);
   const settings: Settings = {
     cwd: resolveCwd(options.cwd),
     namespaces,
@@ -132,7 +140,9 @@ export function resolve(options: SpawnOptions): Settings {
     capabilities,
     noNewPrivileges: check.optional(options.noNewPrivileges, v => check.boolean('noNewPrivileges', v), true),
     ...possible(namespaces, groupOf(options, namespaces, identity, registration)),
-    init: check.optional(options.init, v => check.boolean('init', v), false),
+    // ^C is for a command that has no handler, and pid 1 would never get it: pid_namespaces(7).
+    init: check.optional(options.init, v => check.boolean('init', v), tty !== undefined && namespaces.create.has('pid')),
+    tty,
     entered: undefined,
     registration,
   };

@@ -1,5 +1,5 @@
 // What the options mean: everything filled in and checked. The one type that all of program/ is written against.
-import type { NamespaceKind } from '../../types/options.js';
+import type { NamespaceKind, TerminalSize } from '../../types/options.js';
 import type { ContainedError } from '../errors.js';
 
 /** `fd`: a descriptor of Node's that is sent along. `pid`: of a process in it, where that is known. */
@@ -171,6 +171,8 @@ export interface Settings {
   /** What the host cannot do although the options are right; for `exited` to tell. */
   impossible: ContainedError | undefined;
   init: boolean;
+  /** Its terminal's first size, if it gets one. */
+  tty: TerminalSize | undefined;
   entered: Entered | undefined;
   registration: Registration | undefined;
 }

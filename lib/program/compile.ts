@@ -10,6 +10,7 @@ import type { Op } from './ops.js';
 import { afterFork, attributeOps, credentialOps, deathSignal, execOps, limitOps, nameOps, outsideStreamOps, pauseOps, streamOps, userOps } from './process.js';
 import { recordOps } from './record.js';
 import { Slots } from './slots.js';
+import { terminalOps } from './terminal.js';
 import { print } from './words.js';
 
 /** How the command's standard streams come: `count` descriptors with the request, and which of them are pipes of ours. */
@@ -47,6 +48,7 @@ export function compile(settings: Settings, streams: Streams, command: Command |
     ...fileSystem.build,                       // ends with the change of root
     ...command || settings.fileSystem ? [] : emptyRootOps(slots),
     ...userOps(settings),                      // after it: names are those of the container
+    ...terminalOps(settings, slots),           // of the new root's devpts, by whoever has mounted that
     ...streamOps(settings, streams),           // before privileges go
     ...limitOps(settings),                     // likewise; after the mounts, which take descriptors
     ...credentialOps(settings),
@@ -75,7 +77,7 @@ export function compile(settings: Settings, streams: Streams, command: Command |
 
 /** clone3 and execve and nothing between but what keeps Node's own things out of the process. */
 export function bareProgram(flags: number, streams: number, command: Command): Program {
-  const child: Op[] = [...afterFork(), ...deathSignal({ registration: undefined }), ...execOps({ cwd: '/', umask: 0o022, init: false, rlimits: [] }, { count: streams, pipes: [] }, command)];
+  const child: Op[] = [...afterFork(), ...deathSignal({ registration: undefined }), ...execOps({ cwd: '/', umask: 0o022, init: false, rlimits: [], tty: undefined }, { count: streams, pipes: [] }, command)];
   const program = { clone: flags, joinClone: 0, cgroupSlot: -1, detached: false, host: [], join: [], release: [], child, undo: [] };
   return { ...program, toString: () => print(program) };
 }

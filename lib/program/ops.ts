@@ -67,6 +67,9 @@ export const OPS = {
   create: { code: 69, strings: ['path', 'text'], lists: [], numbers: [] },
   attachDevices: { code: 70, strings: ['program', 'rules'], lists: [], numbers: ['fd'] },
   unlink: { code: 95, strings: ['path'], lists: [], numbers: ['at'] },
+
+  terminal: { code: 80, strings: ['path'], lists: [], numbers: ['to', 'columns', 'rows'] },
+  controllingTerminal: { code: 81, strings: [], lists: [], numbers: [] },
 } as const;
 
 type Table = typeof OPS;

@@ -4,6 +4,7 @@ import { CWD, type Op } from './ops.js';
 import { PR, RLIMITS } from './constants.js';
 import type { Streams } from './compile.js';
 import type { Command } from './encode.js';
+import { controllingTerminalOps } from './terminal.js';
 
 const SIGKILL = 9;
 const { EPERM } = os.errno;
@@ -89,7 +90,7 @@ export const pauseOps = (): Op[] => [{ op: 'wait' }, { op: 'pause' }];
 export const deathSignal = ({ registration }: Pick<Settings, 'registration'>): Op[] =>
   registration?.detached ? [] : [{ op: 'prctl', option: PR.SET_PDEATHSIG, argument: SIGKILL, more: 0 }];
 
-export function execOps(settings: Pick<Settings, 'cwd' | 'umask' | 'init' | 'rlimits'>, streams: Streams, command: Command): Op[] {
+export function execOps(settings: Pick<Settings, 'cwd' | 'umask' | 'init' | 'rlimits' | 'tty'>, streams: Streams, command: Command): Op[] {
   return [
     { op: 'chdir', path: settings.cwd },
     { op: 'umask', mask: settings.umask },
@@ -97,6 +98,7 @@ export function execOps(settings: Pick<Settings, 'cwd' | 'umask' | 'init' | 'rli
     ...settings.rlimits.filter(({ resource, lowers }) => resource === NOFILE && lowers).map(setrlimit),
     { op: 'wait' },  // the launcher must be there to clean up, and must know of us
     ...settings.init ? [{ op: 'init' } as const] : [],
+    ...controllingTerminalOps(settings),
     { op: 'unmaskSignals' },
     { op: 'exec', ...command },
   ];

@@ -35,6 +35,8 @@ export function stepOf(op: Op): string {
     case 'attachDevices': return 'attach the device filter';
     case 'log': return `make ${op.path}`;
     case 'create': return `make ${op.path}`;
+    case 'terminal': return `make a terminal by ${op.path}`;
+    case 'controllingTerminal': return 'make it the controlling terminal';
     case 'exec': return `execute ${op.file}`;
     default: {
       const first = OPS[op.op].strings[0];
@@ -131,6 +133,9 @@ function hintFor(op: Op | undefined, list: string, errno: string): string | unde
     case 'killCgroup ENOENT': case 'killCgroup ENODEV': return 'somebody else has removed the group';
     case 'attachDevices EPERM': return 'only root of the host can filter devices; without root leave cgroup.devices out: mknod is impossible then, and a device that is mounted in is one that the user may open anyway';
     case 'attachDevices EINVAL': return 'the kernel was built without CONFIG_CGROUP_BPF';
+    case 'terminal ENOENT': case 'terminal ENODEV': case 'terminal EACCES': return 'a terminal needs a devpts with ptmxmode=0666 on /dev/pts, which is there unless `mounts` says otherwise';
+    case 'terminal EPERM': return 'cgroup.devices must allow c 5:2 and c 136:*';
+    case 'terminal ENOSPC': return 'there are as many terminals as kernel.pty.max allows';
     case 'fsmount EPERM': return 'the kernel refuses a new mount of this kind here, as when /proc of an outer container is partly covered';
     case 'clone EPERM': return 'user namespaces may be forbidden: see kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns and the seccomp profile of an outer container';
     case 'clone ENOSPC': return 'a limit of user.max_*_namespaces is reached';
