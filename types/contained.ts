@@ -152,16 +152,16 @@ export interface Contained extends EventEmitter {
   /** Whether `pause` is the last of the two that this handle has done. */
   readonly paused: boolean;
   /**
-   * Stops everything in the container, and resolves when it stands still; then the time limits of the options go on. `kill()`
-   * with SIGKILL or `killSignal`, `killAll()` and what ends it by itself let it go on as far as they need; other signals
-   * come when it is resumed. As `resume` and `update` it needs a group of its own (`cgroup: {}`), else it rejects with ENOTSUP;
-   * all of these reject with a ContainedError, with ESRCH when the container has ended. ETIMEDOUT, and running again, after
-   * ten seconds: one of the processes waits in the kernel.
+   * Stops everything in the container, and resolves when it stands still; the option `timeout` counts on. What is to end it
+   * does so all the same: `kill()` with SIGKILL or `killSignal`, `killAll()`, `timeout` and `signal` let it go on as far as
+   * they need; any other signal comes when it is resumed. As `resume` and `update` it needs a group of its own
+   * (`cgroup: {}`), else it rejects with ENOTSUP. All that is asked of a container rejects with a ContainedError: with ESRCH
+   * when it has ended. ETIMEDOUT, and running again, after ten seconds: one of the processes waits in the kernel.
    */
   pause(): Promise<void>;
   /** Lets it go on. */
   resume(): Promise<void>;
-  /** Changes its limits, as `Cgroup.update` does. What it was not given a group for at the start is ENOTSUP on v1. */
+  /** Changes its limits, as `Cgroup.update` does. ENOTSUP for a controller that its group has not got: limit it from the start. */
   update(limits: CgroupLimits): Promise<void>;
   /** What it uses. */
   stats(): Promise<Stats>;

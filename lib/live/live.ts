@@ -1,8 +1,8 @@
 // What can be asked of a container while it runs; each question is answered in a file beside this one.
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { CgroupLimits, PressureTrigger } from '../../types/cgroup.js';
 import type { Outcome } from '../../types/contained.js';
 import type { ContainedEvent, ContainedEventsOptions, ContainedProcessInfo, Inspection, Stats, StatsStep } from '../../types/live.js';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { eventsOf as groupEvents, pressureTrigger } from '../cgroup/events.js';
 import { Group } from '../cgroup/group.js';
 import { StatsReader } from '../cgroup/stats.js';
