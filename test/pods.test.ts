@@ -5,7 +5,10 @@ import { existsSync, readFileSync, readlinkSync } from 'node:fs';
 import t from 'tap';
 import { createNamespaces, run, spawnContained, type Contained, type NamespaceKind, type Namespaces, type SpawnOptions } from 'spawn-contained';
 import { resolve } from '../dist/lib/options/resolve.js';
+import { ContainedProcess } from '../dist/lib/handle/contained.js';
+import { native } from '../dist/lib/native.js';
 import { compile } from '../dist/lib/program/compile.js';
+import { Template } from '../dist/lib/program/template.js';
 import { mark, needsLimits, needsNoLimits, needsRoot, needsUser, processesWith, root, runFixture, tidy, until } from './env.js';
 
 const KINDS: readonly NamespaceKind[] = ['mnt', 'pid', 'net', 'ipc', 'uts', 'user', 'cgroup', 'time'];
@@ -189,6 +192,29 @@ tidy('a holder that is ended from outside leaves nothing', async t => {
     await pod.remove();
     t.throws(() => spawnContained({ command: 'true', ns: { net: pod } }), { name: 'OptionError', expected: /removed/ });
   }
+});
+
+tidy('a pod outlives the launcher', async t => {
+  await using pod = await createNamespaces(['uts', 'pid'], { hostname: 'blue' });
+  const launcher = native().launcherPid();
+  process.kill(launcher, 'SIGKILL');
+  t.ok(await until(() => !existsSync(`/proc/${launcher}`)));
+  t.equal(await sh('uname -n', { ns: pod }), 'blue\n');
+  const { pid } = pod;
+  await pod.remove();
+  t.notOk(existsSync(`/proc/${pid}`));
+});
+
+tidy('a program that was made for a pod does not enter what has its descriptors later', async t => {
+  const pod = await createNamespaces(['uts']);
+  const settings = resolve({ ns: { uts: pod } });
+  const command = { file: '/bin/true', search: '', argv: ['true'], env: [] };
+  const template = new Template(settings, given => compile(settings, { count: 0, pipes: [] }, given));
+  await pod.remove();
+  await using another = await createNamespaces(['uts']);
+  t.equal(another.kinds.includes('uts'), true);
+  const child = new ContainedProcess(template, command, { timeout: undefined, signal: undefined, killSignal: 9, killGrace: 0, trace: false }, []);
+  await t.rejects(child.ready, { name: 'ContainedError', code: 'ESRCH', hint: /removed/ });
 });
 
 tidy('root and mounts can be in common too', async t => {

@@ -1,6 +1,7 @@
 // A program that is run many times: checked, compiled and encoded once. Runs differ in the command and in the number at
 // the end of their cgroup's name.
 import type { Program } from '../../types/program.js';
+import { ContainedError } from '../errors.js';
 import { groupName, groupNumber } from '../host/cgroups.js';
 import type { Placement, Settings } from '../options/settings.js';
 import { bareProgram } from './compile.js';
@@ -23,8 +24,6 @@ let runs = 0;
 
 export class Template {
   readonly settings: Settings | BareSettings;
-  /** What is sent along after the streams: namespaces that are entered. Borrowed, see `launch`. */
-  readonly fds: readonly number[];
   readonly #compiled: (command: Command) => Program;
   readonly #image: Image;
   readonly #name = groupName();
@@ -34,12 +33,19 @@ export class Template {
 
   constructor(settings: Template['settings'], compiled: (command: Command) => Program) {
     this.settings = settings;
-    this.fds = 'namespaces' in settings ? heldFds(settings.namespaces).map(fd => ~fd) : [];
     this.#compiled = compiled;
     this.#image = encode(compiled(NO_COMMAND));
     const digits = this.#name.length - groupNumber(0).length;
     this.#numbersInHead = placesOf(this.#name, this.#image.head).map(at => at + digits);
     this.#numbersInUndo = placesOf(this.#name, this.#image.undo).map(at => at + digits);
+  }
+
+  /** What is sent along after the streams: namespaces that are entered. Borrowed, see `launch`. Throws when they are gone. */
+  get fds(): readonly number[] {
+    if (!('namespaces' in this.settings)) return [];
+    const fds = heldFds(this.settings.namespaces);
+    if (fds.includes(-1)) throw new ContainedError({ code: 'ESRCH', errno: -3, syscall: undefined, path: undefined, dest: undefined, step: 'enter the namespaces', hint: 'they have been removed' });
+    return fds.map(fd => ~fd);
   }
 
   /** A number for a run; what it makes has it in its name. */
