@@ -86,6 +86,7 @@ export class CommandFailed extends Error implements RunResult<string | Buffer> {
   readonly code: number | null;
   readonly signal: NodeJS.Signals | null;
   readonly usage: RunResult['usage'];
+  readonly output?: NonNullable<RunResult['output']>;
   readonly stdout: string | Buffer;
   readonly stderr: string | Buffer;
 
@@ -98,6 +99,7 @@ export class CommandFailed extends Error implements RunResult<string | Buffer> {
     this.code = result.code;
     this.signal = result.signal;
     this.usage = result.usage;
+    if (result.output) this.output = result.output;
     this.stdout = result.stdout;
     this.stderr = result.stderr;
   }

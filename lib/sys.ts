@@ -8,7 +8,7 @@ import * as check from './options/check.js';
 import { CLONE, MNT, MS } from './program/constants.js';
 import { encodeSection } from './program/encode.js';
 import type { Op } from './program/ops.js';
-import { bareTemplate } from './program/template.js';
+import { bareTemplate } from './handle/template.js';
 import { opError } from './program/words.js';
 
 const SIGKILL = 9;
@@ -37,7 +37,7 @@ function clone(flags: number, options: CloneOptions): ContainedProcess {
   const strings = (path: string, value: readonly string[]): string[] => check.array(path, value).map((text, i) => check.string(`${path}[${i}]`, text));
   const entries = resolveStdio(options.stdio ?? 'ignore');
   const command = { file, search: '', argv: strings('argv', options.argv ?? [file]), env: strings('env', options.env ?? []) };
-  const life = { timeout: undefined, signal: undefined, killSignal: SIGKILL, killGrace: 0, trace: false };
+  const life = { timeout: undefined, cpuTimeout: undefined, output: undefined, signal: undefined, killSignal: SIGKILL, killGrace: 0, trace: false };
   return new ContainedProcess(bareTemplate(flagsOf(flags), entries.length), command, life, entries);
 }
 

@@ -8,7 +8,7 @@ import { resolve } from '../dist/lib/options/resolve.js';
 import { ContainedProcess } from '../dist/lib/handle/contained.js';
 import { native } from '../dist/lib/native.js';
 import { compile } from '../dist/lib/program/compile.js';
-import { Template } from '../dist/lib/program/template.js';
+import { Template } from '../dist/lib/handle/template.js';
 import { mark, needsLimits, needsNoLimits, needsRoot, needsUser, processesWith, root, runFixture, tidy, until } from './env.js';
 
 const KINDS: readonly NamespaceKind[] = ['mnt', 'pid', 'net', 'ipc', 'uts', 'user', 'cgroup', 'time'];
@@ -213,7 +213,7 @@ tidy('a program that was made for a pod does not enter what has its descriptors 
   await pod.remove();
   await using another = await createNamespaces(['uts']);
   t.equal(another.kinds.includes('uts'), true);
-  const child = new ContainedProcess(template, command, { timeout: undefined, signal: undefined, killSignal: 9, killGrace: 0, trace: false }, []);
+  const child = new ContainedProcess(template, command, { timeout: undefined, cpuTimeout: undefined, output: undefined, signal: undefined, killSignal: 9, killGrace: 0, trace: false }, []);
   await t.rejects(child.ready, { name: 'ContainedError', code: 'ESRCH', hint: /removed/ });
 });
 

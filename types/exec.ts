@@ -7,7 +7,7 @@ import type { SpawnOptions } from './options.js';
  */
 export interface ExecOptions extends Pick<SpawnOptions,
   'argv0' | 'cwd' | 'user' | 'umask' | 'rlimits' | 'oomScoreAdj' | 'nice' | 'cpuAffinity' | 'capabilities' | 'noNewPrivileges'
-  | 'stdio' | 'timeout' | 'signal' | 'killSignal' | 'killGrace' | 'trace'> {
+  | 'stdio' | 'timeout' | 'cpuTimeout' | 'maxOutput' | 'signal' | 'killSignal' | 'killGrace' | 'trace'> {
   /** Added to the environment that the container was started with; `'inherit'` hands on Node's in its place. */
   env?: Readonly<Record<string, string | undefined>> | 'inherit';
   /**

@@ -112,7 +112,7 @@ void run_intermediate(Launch& launch) {
   Ledger::Entry& entry = ledger(launch.header->id);
   entry.helper = entry.pid;
   share_ledger(false);
-  const sys::CloneResult made = sys::clone_sibling(launch.header->clone_flags, -1, &entry.pid);
+  const sys::CloneResult made = sys::clone_process(launch.header->clone_flags | CLONE_PARENT, -1, &entry.pid);
   if (made.pid == 0) run_child(launch);
   if (made.pid < 0) give_up(launch, kClone, 0, errno);
   if (!send_note(launch.state.channel, {Note::kCloned, 0, 0, made.pid}, made.pidfd)) {

@@ -121,12 +121,13 @@ struct CloneResult {
   int pidfd;
 };
 
-// A child of our parent (see launcher.cc) that shares nothing with us but what `flags` leave shared. The kernel writes
-// its pid to `place`, so that there is no moment when a child is there and not on record: CLONE_PARENT_SETTID, clone(2).
-inline CloneResult clone_sibling(uint64_t flags, int cgroup, int32_t* place) {
+// A process that shares nothing with us but what `flags` leave shared; with CLONE_PARENT a child of our parent (see
+// launcher.cc). The kernel writes its pid to `place`, so that there is no moment when a child is there and not on record:
+// CLONE_PARENT_SETTID, clone(2).
+inline CloneResult clone_process(uint64_t flags, int cgroup, int32_t* place) {
   int pidfd = -1;
   clone_args args{};
-  args.flags = flags | CLONE_PARENT | CLONE_PIDFD | CLONE_CLEAR_SIGHAND | CLONE_PARENT_SETTID;
+  args.flags = flags | CLONE_PIDFD | CLONE_CLEAR_SIGHAND | CLONE_PARENT_SETTID;
   args.parent_tid = reinterpret_cast<uint64_t>(place);
   args.pidfd = reinterpret_cast<uint64_t>(&pidfd);
   if (cgroup >= 0) {

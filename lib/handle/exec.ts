@@ -5,7 +5,7 @@ import { resolveExec, type Target } from '../options/exec.js';
 import { keyOf } from '../options/key.js';
 import type { Inheritance } from '../options/settings.js';
 import { bareProgram, compile } from '../program/compile.js';
-import { Template } from '../program/template.js';
+import { Template } from './template.js';
 import { shapeOf, streamsOf, type Entry } from './stdio.js';
 
 export const notRunning = (ended: boolean): ContainedError => new ContainedError({

@@ -14,7 +14,7 @@ import { heldSources, KINDS } from '../options/namespaces.js';
 import { resolve } from '../options/resolve.js';
 import type { JoinSource, Settings } from '../options/settings.js';
 import { compile } from '../program/compile.js';
-import { Template } from '../program/template.js';
+import { Template } from '../handle/template.js';
 import { bindOps, checkPersistent, explained, failed, isNamespace, openNamespace, privateOps, refuseUnprivileged, removeNamespace, unmountDirectory } from './bind.js';
 
 const KEYS = [
@@ -93,7 +93,7 @@ async function untilClosed(holder: ContainedProcess): Promise<void> {
 /** Starts what holds them; resolves when nobody can look into it any more. */
 async function hold(settings: Settings): Promise<Held> {
   const template = new Template(settings, () => compile(settings, { count: 0, pipes: [] }, undefined));
-  const life = { timeout: undefined, signal: undefined, killSignal: SIGKILL, killGrace: 0, trace: false };
+  const life = { timeout: undefined, cpuTimeout: undefined, output: undefined, signal: undefined, killSignal: SIGKILL, killGrace: 0, trace: false };
   const holder = new ContainedProcess(template, { file: 'pause', search: '', argv: ['pause'], env: [] }, life, []);
   await holder.ready;
   const fds = new Map<NamespaceKind, number>();

@@ -6,13 +6,14 @@ import type { Command } from '../program/encode.js';
 import * as check from './check.js';
 import { givenUser } from './identity.js';
 import { resolveAffinity, resolveCapabilities, resolveRlimits } from './limits.js';
-import { attributesOf, KEYS, resolveCommand } from './resolve.js';
+import { attributesOf, KEYS, resolveCommand, resolveCpuTimeout, resolveEnv } from './resolve.js';
 import type { Inheritance, JoinSource, Placement, Settings } from './settings.js';
 import { resolveSubgroup } from './subgroup.js';
+import { limitTime } from './time.js';
 
 const EXEC_KEYS = [
   'cwd', 'env', 'argv0', 'user', 'umask', 'rlimits', 'oomScoreAdj', 'nice', 'cpuAffinity', 'capabilities', 'noNewPrivileges', 'cgroup',
-  'stdio', 'timeout', 'signal', 'killSignal', 'killGrace', 'trace',
+  'stdio', 'timeout', 'cpuTimeout', 'maxOutput', 'signal', 'killSignal', 'killGrace', 'trace',
 ] as const satisfies readonly (keyof ExecOptions)[];
 
 /** The container that is entered: its number with the launcher, its first process, and its group. */
@@ -20,12 +21,6 @@ export interface Target {
   container: number;
   pid: number;
   group: Placement | undefined;
-}
-
-/** What commands that come later have from a container. */
-export function inheritanceOf(settings: Settings, command: Command): Inheritance {
-  const { namespaces: { create, join }, identity: { user, setgroups }, cwd, umask, rlimits, affinity, capabilities, noNewPrivileges } = settings;
-  return { namespaces: [...create, ...join.keys()], identity: { user, setgroups }, cwd, env: command.env, umask, rlimits, affinity, capabilities, noNewPrivileges };
 }
 
 /** The options of `exec`, of which those that belong to the container as a whole are refused. */
@@ -40,7 +35,7 @@ function checked(value: unknown): ExecOptions {
 }
 
 export function resolveExecCommand(options: ExecOptions, value: unknown, { env }: Inheritance): Command {
-  return resolveCommand(checked(options), value, env);
+  return resolveCommand(checked(options), value, resolveEnv(options.env, env));
 }
 
 function groupOf(options: ExecOptions, above: Placement | undefined): Pick<Settings, 'cgroup' | 'entered' | 'impossible'> {
@@ -62,7 +57,7 @@ export function resolveExec(options: ExecOptions, from: Inheritance, { container
   if (options.capabilities !== undefined && capabilities !== 0 && !privileged) throw new OptionError('capabilities', options.capabilities, 'none without root or a container with a `user` namespace');
   const user = check.optional(options.user, givenUser, from.identity.user);
   if (options.user !== undefined && !privileged) throw new OptionError('user', options.user, 'no other user without root or a container with a `user` namespace');
-  return {
+  const settings: Settings = {
     ...attributesOf(options),
     cwd: check.optional(options.cwd, v => check.insidePath('cwd', v), from.cwd),
     namespaces: { create: new Set(), join },
@@ -79,6 +74,8 @@ export function resolveExec(options: ExecOptions, from: Inheritance, { container
     capabilities,
     noNewPrivileges: check.optional(options.noNewPrivileges, v => check.boolean('noNewPrivileges', v), from.noNewPrivileges),
     init: false,
+    registration: undefined,
     ...groupOf(options, group),
   };
+  return limitTime(settings, resolveCpuTimeout(options.cpuTimeout));
 }

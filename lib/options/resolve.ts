@@ -10,7 +10,10 @@ import { resolveIdentity } from './identity.js';
 import { ALL_PROCESSORS, resolveAffinity, resolveCapabilities, resolveRlimits, signalNumber } from './limits.js';
 import { resolveFileSystem } from './mounts.js';
 import { resolveNamespaces, resolveTimeOffsets } from './namespaces.js';
-import type { CgroupSetting, Identity, Life, Namespaces, Settings } from './settings.js';
+import { resolveOutput } from './output.js';
+import { resolveRegistration } from './registration.js';
+import type { CgroupSetting, Identity, Life, Namespaces, Registration, Settings } from './settings.js';
+import { limitTime } from './time.js';
 
 /** Where commands are looked for, and what the command gets as PATH, when `env` has none. */
 const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
@@ -20,13 +23,14 @@ const MAX_TIMEOUT = 2 ** 31 - 1;
 export const KEYS = [
   'ns', 'network', 'rootfs', 'readonly', 'mounts', 'tmpfs', 'maskedPaths', 'readonlyPaths', 'hostname', 'domainname',
   'timeOffsets', 'cwd', 'env', 'argv0', 'user', 'uidMap', 'gidMap', 'umask', 'rlimits', 'oomScoreAdj', 'nice', 'cpuAffinity',
-  'capabilities', 'noNewPrivileges', 'cgroup', 'stdio', 'init', 'timeout', 'signal', 'killSignal', 'killGrace', 'trace', 'command',
+  'capabilities', 'noNewPrivileges', 'cgroup', 'stdio', 'init', 'timeout', 'cpuTimeout', 'maxOutput', 'signal', 'killSignal',
+  'killGrace', 'trace', 'command', 'id', 'detached', 'labels', 'autoRemove', 'logSize',
 ] as const satisfies readonly (keyof SpawnOptions | 'command')[];
 
 const DEFAULT_ENV = [`PATH=${PATH}`];
 
 /** `base`: what it is added to, by name, unless it is Node's. */
-function resolveEnv(value: unknown, base: readonly string[]): readonly string[] {
+export function resolveEnv(value: unknown, base: readonly string[] = []): readonly string[] {
   if (value === undefined) return base.length === 0 ? DEFAULT_ENV : base;
   const given = value === 'inherit' ? process.env : check.object('env', value, "an object, or 'inherit'");
   const env = value === 'inherit' ? [] : base.filter(entry => !Object.hasOwn(given, entry.slice(0, entry.indexOf('='))));
@@ -42,15 +46,16 @@ function resolveEnv(value: unknown, base: readonly string[]): readonly string[] 
   return env;
 }
 
-/** What is run: all of the options that may differ between two runs of one program. `base`: environment that it has anyway. */
-export function resolveCommand(options: Pick<SpawnOptions, 'argv0' | 'env'>, value: unknown, base: readonly string[] = []): Command {
+/** What is run: all of the options that may differ between two runs of one program. */
+export function resolveCommand(options: { readonly argv0?: unknown; readonly env?: unknown }, value: unknown, env = resolveEnv(options.env)): Command {
   const words = typeof value === 'string' ? [value] : check.array('command', value, 'a file, or an array of file and arguments');
   const file = check.nonEmpty('command[0]', words[0], 'a file');
   const argv = [check.optional(options.argv0, v => check.string('argv0', v), file)];
   for (let i = 1; i < words.length; ++i) argv.push(check.string(`command[${i}]`, words[i]));
-  const env = resolveEnv(options.env, base);
   return { file, argv, env, search: env.find(entry => entry.startsWith('PATH='))!.slice(5) };
 }
+
+export const resolveCwd = (value: unknown): string => check.optional(value, v => check.insidePath('cwd', v), '/');
 
 function name(key: 'hostname' | 'domainname', value: unknown, { create }: Namespaces): string | undefined {
   if (value === undefined) return undefined;
@@ -60,9 +65,13 @@ function name(key: 'hostname' | 'domainname', value: unknown, { create }: Namesp
   return text;
 }
 
-export function resolveLife(options: Pick<SpawnOptions, keyof Life>): Life {
+export const resolveCpuTimeout = (value: unknown): number | undefined => check.optional(value, v => check.number('cpuTimeout', v, 1, MAX_TIMEOUT), undefined);
+
+export function resolveLife(options: Pick<SpawnOptions, 'timeout' | 'cpuTimeout' | 'maxOutput' | 'signal' | 'killSignal' | 'killGrace' | 'trace'>): Life {
   return {
     timeout: check.optional(options.timeout, v => check.number('timeout', v, 1, MAX_TIMEOUT), undefined),
+    cpuTimeout: resolveCpuTimeout(options.cpuTimeout),
+    output: check.optional(options.maxOutput, resolveOutput, undefined),
     signal: check.optional(options.signal, v => check.abortSignal('signal', v), undefined),
     killSignal: check.optional(options.killSignal, v => signalNumber('killSignal', v), 15),
     killGrace: check.optional(options.killGrace, v => check.number('killGrace', v, 0, MAX_TIMEOUT), 1000),
@@ -76,13 +85,14 @@ export function resolveLife(options: Pick<SpawnOptions, keyof Life>): Life {
  */
 const groupForKilling = ({ create }: Namespaces): CgroupSetting | undefined => create.has('pid') ? undefined : killingGroup();
 
-function groupOf(options: SpawnOptions, namespaces: Namespaces, identity: Identity): Pick<Settings, 'cgroup' | 'impossible'> {
-  if (options.cgroup === undefined) return { cgroup: groupForKilling(namespaces), impossible: undefined };
+function groupOf(options: SpawnOptions, namespaces: Namespaces, identity: Identity, registration: Registration | undefined): Pick<Settings, 'cgroup' | 'impossible'> {
+  if (options.cgroup === undefined && !registration) return { cgroup: groupForKilling(namespaces), impossible: undefined };
   try {
-    return { cgroup: resolveCgroup(options.cgroup, identity), impossible: undefined };
+    return { cgroup: resolveCgroup(options.cgroup ?? {}, identity, registration && `contained.${registration.id}`), impossible: undefined };
   } catch (error) {
-    if (error instanceof ContainedError) return { cgroup: undefined, impossible: error };
-    throw error;
+    if (!(error instanceof ContainedError)) throw error;
+    // One with a name has a group where it can, so that it can be paused and measured.
+    return { cgroup: undefined, impossible: options.cgroup === undefined ? undefined : error };
   }
 }
 
@@ -104,8 +114,9 @@ export function resolve(options: SpawnOptions): Settings {
   const privileged = host.privileged || namespaces.create.has('user') || namespaces.join.has('user');
   if (capabilities !== 0 && !privileged) throw new OptionError('capabilities', options.capabilities, 'none without root or a new `user` in ns');
   const identity = resolveIdentity(options, namespaces, host, hostRoot);
-  return {
-    cwd: check.optional(options.cwd, v => check.insidePath('cwd', v), '/'),
+  const registration = resolveRegistration(options);
+  const settings: Settings = {
+    cwd: resolveCwd(options.cwd),
     namespaces,
     timeOffsets: resolveTimeOffsets(options, namespaces),
     hostname: name('hostname', options.hostname, namespaces) ?? (namespaces.create.has('uts') ? 'contained' : undefined),
@@ -120,9 +131,11 @@ export function resolve(options: SpawnOptions): Settings {
     affinity: resolveAffinity(options.cpuAffinity) ?? ALL_PROCESSORS,
     capabilities,
     noNewPrivileges: check.optional(options.noNewPrivileges, v => check.boolean('noNewPrivileges', v), true),
-    ...possible(namespaces, groupOf(options, namespaces, identity)),
+    ...possible(namespaces, groupOf(options, namespaces, identity, registration)),
     init: check.optional(options.init, v => check.boolean('init', v), false),
     entered: undefined,
+    registration,
   };
+  return limitTime(settings, resolveCpuTimeout(options.cpuTimeout));
 }
 

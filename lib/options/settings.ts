@@ -109,6 +109,18 @@ export interface CgroupSetting {
   owner: { uid: number; gid: number } | undefined;
   /** Files that tell what was used, by what they are called in handle/usage.ts. Of a group that is not ours alone: before, and after. */
   counters: readonly { name: string; path: string }[];
+  /** The file that tells the processor time of all its processes, where they are of this container alone. */
+  time: string | undefined;
+}
+
+/** How much may come out of stdout and stderr together. */
+export interface OutputSetting {
+  bytes: number;
+  lines: number;
+  /** Bytes per second. */
+  rate: number;
+  /** Whether it is ended when more comes; else that is dropped. */
+  kill: boolean;
 }
 
 /** What a command that is run in a container later has from it: plain data, since another process may run it. */
@@ -160,11 +172,31 @@ export interface Settings {
   impossible: ContainedError | undefined;
   init: boolean;
   entered: Entered | undefined;
+  registration: Registration | undefined;
+}
+
+/** What other processes are to know of it. */
+export interface Registration {
+  id: string;
+  directory: string;
+  /** Of the kernel, which tells when pids are of before. */
+  boot: string;
+  created: string;
+  maker: { pid: number; start: string };
+  labels: Readonly<Record<string, string>>;
+  /** Whether it goes on when Node ends. */
+  detached: boolean;
+  /** Whether it is remembered when it has ended. */
+  keep: boolean;
+  /** Bytes of what it writes that are kept; undefined: it goes elsewhere. */
+  logSize: number | undefined;
 }
 
 /** What concerns the handle and not the program. */
 export interface Life {
   timeout: number | undefined;
+  cpuTimeout: number | undefined;
+  output: OutputSetting | undefined;
   signal: AbortSignal | undefined;
   killSignal: number;
   killGrace: number;

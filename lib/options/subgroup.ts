@@ -3,7 +3,7 @@
 import { join } from 'node:path';
 import { notSupported, OptionError } from '../errors.js';
 import { enabledIn, groupName } from '../host/cgroups.js';
-import { byDirectory, countersOf, killingGroup, v1Cpuset } from './cgroup.js';
+import { byDirectory, countersOf, killingGroup, timeIn, v1Cpuset } from './cgroup.js';
 import * as check from './check.js';
 import type { Limit } from './controllers/limit.js';
 import { hierarchyOf, LIMITS, notInGroup, resolveLimits, writesOf } from './controllers/limits.js';
@@ -63,6 +63,7 @@ export function resolveSubgroup(value: unknown, above: Placement | undefined): {
       devices: devices && { setting: devices, v1: where.unified ? undefined : where.v1.get('devices') },
       owner: undefined,
       counters: countersOf(where),
+      time: timeIn(where),
     },
     entered: {
       frozen: frozenBy(above),

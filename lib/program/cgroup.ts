@@ -66,8 +66,8 @@ export function makeOps(setting: CgroupSetting, slots: Slots): Pick<Group, 'host
 
 const readOp = ({ path }: CgroupSetting['counters'][number]): Op => ({ op: 'read', path });
 
-/** The directories are made, limited and opened by the launcher, before there is a process to limit. */
-export function makeGroups(setting: CgroupSetting | undefined, slots: Slots): Group {
+/** The directories are made, limited and opened by the launcher, before there is a process to limit. `first`: host ops before these. */
+export function makeGroups(setting: CgroupSetting | undefined, slots: Slots, first: number): Group {
   if (!setting) return { setting, host: [], slot: -1, tasks: [], made: new Map() };
   const { host, made } = setting.made ? makeOps(setting, slots) : { host: setting.counters.map(readOp), made: new Map<string, number>() };
   const ops = [...host];
@@ -78,7 +78,7 @@ export function makeGroups(setting: CgroupSetting | undefined, slots: Slots): Gr
     ops.push({ op: 'open', path: `${directory}/tasks`, to, at: CWD, flags: constants.O_WRONLY });
     return to;
   });
-  return { setting, host: ops, slot, tasks, made };
+  return { setting, host: ops, slot, tasks, made: new Map([...made].map(([path, index]) => [path, first + index])) };
 }
 
 /**
@@ -115,10 +115,13 @@ export function removeGroups(settings: Settings, { setting, made }: Group): Op[]
   const after = (path: string): { after: number } => ({ after: made.get(path)! });
   const whenBusy = alone ? 1 : 0;
   const directoryOf = (file: string): string => file.slice(0, file.lastIndexOf('/'));
+  const freezer = unified === undefined ? setting.where.v1.get('freezer') : undefined;
+  // Also done with each SIGKILL: launcher/undo.cc, thaw.
+  const thaw: Op[] = freezer === undefined ? [] : [{ op: 'write', path: `${freezer}/freezer.state`, text: 'THAWED', at: CWD, forgive: ENOENT, ...after(freezer) }];
   const kill: Op[] = unified !== undefined
     ? [{ op: 'killCgroup', path: unified, unified: 1, whenBusy, forgive: ENOENT, ...after(unified) }]
     : v1.slice(0, 1).map(({ directory }) => ({ op: 'killCgroup', path: directory, unified: 0, whenBusy, forgive: ENOENT, ...after(directory) }));
-  return [...kill, ...counters.map(({ path }): Op => ({ op: 'read', path, ...after(directoryOf(path)) })), ...removeOps(setting, made)];
+  return [...thaw, ...kill, ...counters.map(({ path }): Op => ({ op: 'read', path, ...after(directoryOf(path)) })), ...removeOps(setting, made)];
 }
 
 /** The directories that were made, the last first, with what the container has made in them. */

@@ -33,6 +33,8 @@ export function stepOf(op: Op): string {
     case 'unless': return `look whether ${op.path} says ${JSON.stringify(op.line)}`;
     case 'moveMembers': return `move the processes in ${op.from} to ${op.to}`;
     case 'attachDevices': return 'attach the device filter';
+    case 'log': return `make ${op.path}`;
+    case 'create': return `make ${op.path}`;
     case 'exec': return `execute ${op.file}`;
     default: {
       const first = OPS[op.op].strings[0];
@@ -123,7 +125,7 @@ function hintFor(op: Op | undefined, list: string, errno: string): string | unde
     case 'newidmap ENOENT': return "install Debian's package uidmap";
     case 'setpriority EACCES': case 'setpriority EPERM': return 'a lower nice value needs root or RLIMIT_NICE';
     case 'setrlimit EPERM': return 'a hard limit can be raised by root only';
-    case 'mkdir EEXIST': return 'a cgroup of this name exists; give another name';
+    case 'mkdir EEXIST': return /\/spawn-contained(\.\d+)?\/[^/]+$/.test((op as { path: string }).path) ? 'another container has this name; remove() it, or give another id' : 'a cgroup of this name exists; give another name';
     case 'mkdir EACCES': case 'mkdir EROFS': return 'this user may not make cgroups there; give a delegated group as cgroup.parent, or run as root';
     case 'rmdir EBUSY': return 'there are processes or groups in it: kill() and remove({ recursive: true })';
     case 'killCgroup ENOENT': case 'killCgroup ENODEV': return 'somebody else has removed the group';

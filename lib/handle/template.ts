@@ -3,10 +3,14 @@
 import type { Program } from '../../types/program.js';
 import { ContainedError } from '../errors.js';
 import { groupName, groupNumber } from '../host/cgroups.js';
-import type { Placement, Settings } from '../options/settings.js';
-import { bareProgram } from './compile.js';
-import { heldFds } from './namespaces.js';
-import { assemble, encode, type Command, type Fault, type Image } from './encode.js';
+import { forget } from '../registry/records.js';
+import { launch, type LaunchListener } from '../launch.js';
+import type { Subject } from '../live/subject.js';
+import type { Inheritance, Placement, Settings } from '../options/settings.js';
+import { bareProgram } from '../program/compile.js';
+import { heldFds } from '../program/namespaces.js';
+import { inheritanceOf } from '../program/record.js';
+import { assemble, encode, type Command, type Fault, type Image } from '../program/encode.js';
 
 /** Every place of `name` in the bytes. */
 function placesOf(name: string, bytes: Buffer): number[] {
@@ -31,17 +35,18 @@ export class Template {
   readonly #numbersInHead: readonly number[];
   readonly #numbersInUndo: readonly number[];
 
-  constructor(settings: Template['settings'], compiled: (command: Command) => Program) {
+  /** `only`: where what is kept of the run tells its command, so that this serves no other. */
+  constructor(settings: Template['settings'], compiled: (command: Command) => Program, only = NO_COMMAND) {
     this.settings = settings;
     this.#compiled = compiled;
-    this.#image = encode(compiled(NO_COMMAND));
+    this.#image = encode(compiled(only));
     const digits = this.#name.length - groupNumber(0).length;
     this.#numbersInHead = placesOf(this.#name, this.#image.head).map(at => at + digits);
     this.#numbersInUndo = placesOf(this.#name, this.#image.undo).map(at => at + digits);
   }
 
   /** What is sent along after the streams: namespaces that are entered. Borrowed, see `launch`. Throws when they are gone. */
-  get fds(): readonly number[] {
+  get #fds(): readonly number[] {
     if (!('namespaces' in this.settings)) return [];
     const fds = heldFds(this.settings.namespaces);
     if (fds.includes(-1)) throw new ContainedError({ code: 'ESRCH', errno: -3, syscall: undefined, path: undefined, dest: undefined, step: 'enter the namespaces', hint: 'they have been removed' });
@@ -53,10 +58,39 @@ export class Template {
     return ++runs;
   }
 
-  /** The request for one run. Valid until the next request is made. */
-  request(run: number, command: Command, trace: boolean, fault?: Fault): { buffer: ArrayBuffer; size: number } {
+  get id(): string | undefined {
+    return this.#registration?.id;
+  }
+
+  get detached(): boolean {
+    return this.#registration?.detached ?? false;
+  }
+
+  get directory(): string | undefined {
+    return this.#registration?.directory;
+  }
+
+  get logged(): boolean {
+    return this.#registration?.logSize !== undefined;
+  }
+
+  async takeAway(): Promise<void> {
+    if (this.directory !== undefined) await forget(this.directory);
+  }
+
+  get #registration(): Settings['registration'] {
+    return 'registration' in this.settings ? this.settings.registration : undefined;
+  }
+
+  begin(run: number, command: Command, trace: boolean, fds: readonly number[], listener: LaunchListener, fault?: Fault): number {
     this.#setNumber(groupNumber(run));
-    return assemble(this.#image, command, trace, fault);
+    const { buffer, size } = assemble(this.#image, command, trace, fault);
+    const held = this.#fds;
+    return launch(buffer, size, held.length === 0 ? fds : [...fds, ...held], listener);
+  }
+
+  inheritance(command: Command): Inheritance | undefined {
+    return 'namespaces' in this.settings ? inheritanceOf(this.settings, command) : undefined;
   }
 
   /** Puts the run's number into every group's name: the digits that differ from the last run's, mostly one. */
@@ -80,14 +114,24 @@ export class Template {
     };
   }
 
-  /** The group of one run. */
-  place(run: number): Placement | undefined {
+  about(run: number): Omit<Subject, 'pid' | 'command' | 'env'> {
+    const { cgroup } = this.settings;
+    const { namespaces, init = false, cwd, hostname } = this.settings as Partial<Settings>;
+    return { id: this.id, where: this.#place(run), alone: cgroup?.made ?? false, devices: cgroup?.devices?.setting, create: namespaces?.create, init, cwd, hostname };
+  }
+
+  #place(run: number): Placement | undefined {
     const where = this.settings.cgroup?.where;
     const numbered = (path: string): string => path.replace(this.#name, this.#numbered(run));
     return where && {
       unified: where.unified && { ...where.unified, directory: numbered(where.unified.directory) },
       v1: new Map([...where.v1].map(([controller, directory]) => [controller, numbered(directory)])),
     };
+  }
+
+  /** A file of one of them. */
+  fileOf(run: number, path: string): string {
+    return path.replace(this.#name, this.#numbered(run));
   }
 
   /** The program of one run, for errors and traces. */
