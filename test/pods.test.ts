@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readFileSync, readlinkSync } from 'node:fs';
 import t from 'tap';
-import { createNamespaces, run, spawnContained, type Contained, type NamespaceKind, type Namespaces, type SpawnOptions } from 'spawn-contained';
+import { contain, createNamespaces, run, spawnContained, type Contained, type NamespaceKind, type Namespaces, type SpawnOptions } from 'spawn-contained';
 import { resolve } from '../dist/lib/options/resolve.js';
 import { ContainedProcess } from '../dist/lib/handle/contained.js';
 import { native } from '../dist/lib/native.js';
@@ -270,4 +270,21 @@ t.test('it does not keep Node running, and ends with it, however that ends', asy
     t.equal(how === 'kill' ? signal : code, how === 'kill' ? 'SIGKILL' : 0, how);
     t.ok(await until(() => ended(holder) && ended(child)), `${how}: nothing is left`);
   }
+});
+
+tidy('a member can be entered by exec, and many come from one sandbox', async t => {
+  await using pod = await createNamespaces([...POD], { hostname: 'blue' });
+  const one = spawnContained({ command: ['sleep', '1000'], ...member(pod) });
+  await one.ready;
+  const second = one.exec(['sh', '-c', 'uname -n; cat /proc/1/comm']);
+  let seen = '';
+  for await (const chunk of second.stdout as AsyncIterable<Buffer>) seen += chunk;
+  t.equal(seen, 'blue\ncontained-pause\n');
+  await second.exited;
+  const sandbox = contain(member(pod));
+  const ended = await Promise.all([1, 2, 3].map(() => sandbox.spawn(['sh', '-c', 'test $(uname -n) = blue'], { stdio: 'ignore' }).exited));
+  t.same(ended.map(({ code }) => code), [0, 0, 0]);
+  await one.killAll();
+  await pod.remove();
+  await t.rejects(sandbox.spawn('true').exited, { name: 'ContainedError', code: 'ESRCH', hint: /removed/ });
 });
