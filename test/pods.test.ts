@@ -3,9 +3,12 @@ import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readFileSync, readlinkSync } from 'node:fs';
 import t from 'tap';
-import { createNamespaces, run, spawnContained, type Contained, type NamespaceKind, type Namespaces, type SpawnOptions } from 'spawn-contained';
+import { contain, createNamespaces, run, spawnContained, type Contained, type NamespaceKind, type Namespaces, type SpawnOptions } from 'spawn-contained';
 import { resolve } from '../dist/lib/options/resolve.js';
+import { ContainedProcess } from '../dist/lib/handle/contained.js';
+import { native } from '../dist/lib/native.js';
 import { compile } from '../dist/lib/program/compile.js';
+import { Template } from '../dist/lib/handle/template.js';
 import { mark, needsLimits, needsNoLimits, needsRoot, needsUser, processesWith, root, runFixture, tidy, until } from './env.js';
 
 const KINDS: readonly NamespaceKind[] = ['mnt', 'pid', 'net', 'ipc', 'uts', 'user', 'cgroup', 'time'];
@@ -191,6 +194,29 @@ tidy('a holder that is ended from outside leaves nothing', async t => {
   }
 });
 
+tidy('a pod outlives the launcher', async t => {
+  await using pod = await createNamespaces(['uts', 'pid'], { hostname: 'blue' });
+  const launcher = native().launcherPid();
+  process.kill(launcher, 'SIGKILL');
+  t.ok(await until(() => !existsSync(`/proc/${launcher}`)));
+  t.equal(await sh('uname -n', { ns: pod }), 'blue\n');
+  const { pid } = pod;
+  await pod.remove();
+  t.notOk(existsSync(`/proc/${pid}`));
+});
+
+tidy('a program that was made for a pod does not enter what has its descriptors later', async t => {
+  const pod = await createNamespaces(['uts']);
+  const settings = resolve({ ns: { uts: pod } });
+  const command = { file: '/bin/true', search: '', argv: ['true'], env: [] };
+  const template = new Template(settings, given => compile(settings, { count: 0, pipes: [] }, given));
+  await pod.remove();
+  await using another = await createNamespaces(['uts']);
+  t.equal(another.kinds.includes('uts'), true);
+  const child = new ContainedProcess(template, command, { timeout: undefined, cpuTimeout: undefined, output: undefined, signal: undefined, killSignal: 9, killGrace: 0, trace: false }, []);
+  await t.rejects(child.ready, { name: 'ContainedError', code: 'ESRCH', hint: /removed/ });
+});
+
 tidy('root and mounts can be in common too', async t => {
   await using pod = await createNamespaces(['mnt', 'pid', 'user'], { tmpfs: ['/tmp/shared'] });
   t.equal(await sh('echo there >/tmp/shared/file', { ns: pod }), '');
@@ -244,4 +270,21 @@ t.test('it does not keep Node running, and ends with it, however that ends', asy
     t.equal(how === 'kill' ? signal : code, how === 'kill' ? 'SIGKILL' : 0, how);
     t.ok(await until(() => ended(holder) && ended(child)), `${how}: nothing is left`);
   }
+});
+
+tidy('a member can be entered by exec, and many come from one sandbox', async t => {
+  await using pod = await createNamespaces([...POD], { hostname: 'blue' });
+  const one = spawnContained({ command: ['sleep', '1000'], ...member(pod) });
+  await one.ready;
+  const second = one.exec(['sh', '-c', 'uname -n; cat /proc/1/comm']);
+  let seen = '';
+  for await (const chunk of second.stdout as AsyncIterable<Buffer>) seen += chunk;
+  t.equal(seen, 'blue\ncontained-pause\n');
+  await second.exited;
+  const sandbox = contain(member(pod));
+  const ended = await Promise.all([1, 2, 3].map(() => sandbox.spawn(['sh', '-c', 'test $(uname -n) = blue'], { stdio: 'ignore' }).exited));
+  t.same(ended.map(({ code }) => code), [0, 0, 0]);
+  await one.killAll();
+  await pod.remove();
+  await t.rejects(sandbox.spawn('true').exited, { name: 'ContainedError', code: 'ESRCH', hint: /removed/ });
 });

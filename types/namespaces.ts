@@ -7,7 +7,8 @@ export interface CreateNamespacesOptions extends Pick<SpawnOptions,
   /**
    * An absolute path of a directory, made when it is missing, in which the namespaces are held without any process by a file
    * each (`path/net`, `path/uts`, …), as `ip netns add` and `unshare --net=FILE` do: they outlive Node, until somebody
-   * unmounts the files. Needs CAP_SYS_ADMIN. Not for `pid`, which ends with its first process. Default: held by a process.
+   * unmounts the files. Other mount namespaces see them as far as mounts in that directory are propagated to them; with `mnt`
+   * it is a private mount of its own, and they do not. Needs CAP_SYS_ADMIN. Not for `pid`, which ends with its first process. Default: held by a process.
    */
   path?: string;
 }

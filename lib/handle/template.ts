@@ -1,6 +1,7 @@
 // A program that is run many times: checked, compiled and encoded once. Runs differ in the command and in the number at
 // the end of their cgroup's name.
 import type { Program } from '../../types/program.js';
+import { ContainedError } from '../errors.js';
 import { groupName, groupNumber } from '../host/cgroups.js';
 import { forget } from '../registry/records.js';
 import { launch, type LaunchListener } from '../launch.js';
@@ -27,8 +28,6 @@ let runs = 0;
 
 export class Template {
   readonly settings: Settings | BareSettings;
-  /** What is sent along after the streams: namespaces that are entered. Borrowed, see `launch`. */
-  readonly #held: readonly number[];
   readonly #compiled: (command: Command) => Program;
   readonly #image: Image;
   readonly #name = groupName();
@@ -39,12 +38,19 @@ export class Template {
   /** `only`: where what is kept of the run tells its command, so that this serves no other. */
   constructor(settings: Template['settings'], compiled: (command: Command) => Program, only = NO_COMMAND) {
     this.settings = settings;
-    this.#held = 'namespaces' in settings ? heldFds(settings.namespaces).map(fd => ~fd) : [];
     this.#compiled = compiled;
     this.#image = encode(compiled(only));
     const digits = this.#name.length - groupNumber(0).length;
     this.#numbersInHead = placesOf(this.#name, this.#image.head).map(at => at + digits);
     this.#numbersInUndo = placesOf(this.#name, this.#image.undo).map(at => at + digits);
+  }
+
+  /** What is sent along after the streams: namespaces that are entered. Borrowed, see `launch`. Throws when they are gone. */
+  get #fds(): readonly number[] {
+    if (!('namespaces' in this.settings)) return [];
+    const fds = heldFds(this.settings.namespaces);
+    if (fds.includes(-1)) throw new ContainedError({ code: 'ESRCH', errno: -3, syscall: undefined, path: undefined, dest: undefined, step: 'enter the namespaces', hint: 'they have been removed' });
+    return fds.map(fd => ~fd);
   }
 
   /** A number for a run; what it makes has it in its name. */
@@ -79,7 +85,8 @@ export class Template {
   begin(run: number, command: Command, trace: boolean, fds: readonly number[], listener: LaunchListener, fault?: Fault): number {
     this.#setNumber(groupNumber(run));
     const { buffer, size } = assemble(this.#image, command, trace, fault);
-    return launch(buffer, size, this.#held.length === 0 ? fds : [...fds, ...this.#held], listener);
+    const held = this.#fds;
+    return launch(buffer, size, held.length === 0 ? fds : [...fds, ...held], listener);
   }
 
   inheritance(command: Command): Inheritance | undefined {

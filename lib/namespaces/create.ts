@@ -58,7 +58,10 @@ class Held implements Namespaces {
     const sources = new Map([...fds].map(([kind, fd]) => [kind, { fd, pid }]));
     this[heldSources] = sources;
     const release = (): void => {
-      for (const { fd } of sources.values()) closeSync(fd);
+      for (const source of sources.values()) {
+        closeSync(source.fd);
+        source.fd = -1;  // in programs too that are not run yet
+      }
       sources.clear();
     };
     holder.exited.then(release, release);

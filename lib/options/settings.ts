@@ -2,7 +2,7 @@
 import type { NamespaceKind, TerminalSize } from '../../types/options.js';
 import type { ContainedError } from '../errors.js';
 
-/** `fd`: a descriptor of Node's that is sent along. `pid`: of a process in it, where that is known. */
+/** `fd`: a descriptor of Node's that is sent along, −1 when it has been closed. `pid`: of a process in it, where that is known. */
 export type JoinSource = ({ path: string } | { container: number } | { fd: number }) & { pid: number | undefined };
 
 export interface Namespaces {
