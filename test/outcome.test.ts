@@ -32,17 +32,17 @@ for (const [title, options, skip] of ways) {
     const with_ = await options();
     const one = await limited(BUSY, 300, with_);
     t.match(one, { reason: 'cpu-timeout', code: null, signal: 'SIGTERM' });
-    t.ok(timeOf(one) >= 290 && timeOf(one) < 500, `one process: ${timeOf(one)} ms`);
+    t.ok(timeOf(one) >= 290 && timeOf(one) < 1500, `one process: ${timeOf(one)} ms`);
 
     const word = mark();
     const four = await limited(`for i in 1 2 3 4; do ${BUSY} & done; sleep ${word}`, 300, with_);
     t.match(four, { reason: 'cpu-timeout' });
-    t.ok(timeOf(four) >= 290 && timeOf(four) < 600, `four processes: ${timeOf(four)} ms`);
+    t.ok(timeOf(four) >= 290 && timeOf(four) < 1500, `four processes: ${timeOf(four)} ms`);
     t.same(processesWith(word), [], 'none is left');
 
     const many = await limited('while :; do /bin/true; done', 300, with_);
     t.match(many, { reason: 'cpu-timeout' });
-    t.ok(timeOf(many) >= 280 && timeOf(many) < 600, `many short processes: ${timeOf(many)} ms`);
+    t.ok(timeOf(many) >= 280 && timeOf(many) < 1500, `many short processes: ${timeOf(many)} ms`);
 
     t.match(await limited('sleep 1', 500, with_), { reason: 'exit', code: 0 }, 'who sleeps uses nothing');
     t.match(await limited('exit 3', 500, with_), { reason: 'exit', code: 3 });
@@ -53,8 +53,9 @@ grouping('cpuTimeout: children that nobody waits for are counted', async t => {
   // Without a group of its own, so that its processes are counted.
   const options = needsLimits === false ? { cgroup: await shared() } : {};
   // With SIGCHLD ignored the kernel adds the time of a dead child nowhere: getrusage(2).
-  const outcome = await limited(`trap '' CHLD; exec python3 -c '
-import os, time
+  const outcome = await limited(`exec /usr/bin/python3 -c '
+import os, signal, time
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 while True:
     if os.fork() == 0:
         end = time.process_time() + 0.06
