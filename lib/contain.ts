@@ -4,13 +4,13 @@ import type { Command, SpawnOptions } from '../types/options.js';
 import type { Program } from '../types/program.js';
 import type { Sandbox, SandboxRun, SandboxRunOptions } from '../types/sandbox.js';
 import { ContainedProcess } from './handle/contained.js';
-import { checkOutput, kindsOf, resolveStdio, streamsOf, type Entry } from './handle/stdio.js';
+import { checkOutput, shapeOf, resolveStdio, streamsOf, type Entry } from './handle/stdio.js';
 import * as check from './options/check.js';
 import { resolve, resolveCommand, resolveCpuTimeout, resolveCwd, resolveEnv, resolveLife } from './options/resolve.js';
 import type { Life, Settings } from './options/settings.js';
 import { limitTime } from './options/time.js';
 import { compile } from './program/compile.js';
-import type { Template } from './program/template.js';
+import type { Template } from './handle/template.js';
 import { OptionError } from './errors.js';
 import { collected, splitOptions } from './run.js';
 import { isLasting, templateFor } from './spawn.js';
@@ -100,7 +100,7 @@ class Compiled implements Sandbox {
       const limited = limitTime(this.#settings, cpuTimeout);
       return cwd === undefined ? limited : { ...limited, cwd };
     };
-    const key = `${kindsOf(entries)}${cpuTimeout ?? ''}${cwd ?? ''}`;
+    const key = `${shapeOf(entries)}${cpuTimeout ?? ''}${cwd ?? ''}`;
     return { entries, settings, template: () => this.#template(key, settings, entries) };
   }
 
@@ -143,5 +143,6 @@ function snapshot(value: unknown): unknown {
 export function contain(options: SpawnOptions = {}): Sandbox {
   const given = check.object('options', options);
   if (given['command'] !== undefined) throw new OptionError('command', given['command'], 'none here: a command is given to spawn');
+  for (const key of ['id', 'detached'] as const) if (given[key] !== undefined) throw new OptionError(key, given[key], 'none here: a name is of one container; use spawnContained');
   return new Compiled(options);
 }

@@ -68,6 +68,11 @@ export class ContainedError extends Error implements ContainedErrorFields {
   }
 }
 
+/** What this host cannot do, whoever asks: no system call has failed. */
+export const notSupported = (step: string, hint: string): ContainedError => new ContainedError({
+  code: 'ENOTSUP', errno: 0, syscall: undefined, path: undefined, dest: undefined, step, hint,
+});
+
 /** `ENOENT` for 2. */
 export const errnoName = (errno: number): string => ERRNO_NAMES.get(errno) ?? `errno ${errno}`;
 

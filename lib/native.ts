@@ -45,6 +45,8 @@ interface Native {
   listen(listener: NativeListener): void;
   /** `fds`: owned, and closed when they are sent; ~fd: borrowed. Returns the container's id. */
   spawn(request: ArrayBuffer, size: number, fds: readonly number[]): number;
+  /** Waits for the end of a container that another launcher has started; returns an id for it. */
+  attend(pid: number, startTime: number, cloneFlags: number, init: boolean): number;
   signal(id: number, signal: number): void;
   /** [read end, write end, …] of `count` pipes, or [negative errno] and none. */
   pipes(count: number): number[];

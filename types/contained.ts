@@ -1,5 +1,9 @@
 import type { EventEmitter } from 'node:events';
 import type { Readable, Writable } from 'node:stream';
+import type { ExecOptions } from './exec.js';
+import type { LogEntry, LogOptions } from './registry.js';
+import type { CgroupLimits } from './cgroup.js';
+import type { ContainedEvent, ContainedEventsOptions, ContainedProcessInfo, Inspection, Stats, StatsStep } from './live.js';
 
 /**
  * Why a container ended. `exit`: the command exited. `signal`: it was ended by a signal that this library did not send.
@@ -85,6 +89,8 @@ export interface TraceEntry {
  * unchanged: `spawn`, `exit` (code, signal), `close` (code, signal; the streams have ended too), `error`.
  */
 export interface Contained extends EventEmitter {
+  /** The name by which other processes find it, see the option `id`; undefined without one. */
+  readonly id: string | undefined;
   /** Pid on the host; undefined before `spawn`. */
   readonly pid: number | undefined;
   readonly stdin: Writable | null;
@@ -113,7 +119,49 @@ export interface Contained extends EventEmitter {
   kill(signal?: NodeJS.Signals | number): boolean;
   /** Kills everything in the container at once and resolves when nothing is left. */
   killAll(): Promise<void>;
-  /** Whether the container keeps Node running; `spawnContained` starts with ref. */
+  /**
+   * Runs another command in the container: a `Contained` of its own, with its own streams, group, limits, deadline and outcome.
+   * It sees what the first command sees and has what that was started with, unless the options say otherwise, and its end,
+   * by itself, by `kill`, `timeout` or `signal`, is the end of everything that it has started. It ends with the container.
+   * A container that is paused refuses it with EBUSY, one that does not run (yet, or any more) with ESRCH: as `spawnContained`
+   * this throws OptionErrors only, all else is told by the handle.
+   */
+  exec(command: string | readonly [file: string, ...args: string[]], options?: ExecOptions): Contained;
+  /**
+   * What a detached container has written, from what is kept of it on; see the options `detached` and `logSize`. Throws a ContainedError
+   * with the code ENOTSUP for one that is not detached, or writes elsewhere.
+   */
+  logs(options?: LogOptions): AsyncIterable<LogEntry>;
+  /** Forgets one that has ended, which frees its name; EBUSY when it has not, unless `force`, which kills it first. */
+  remove(options?: { force?: boolean }): Promise<void>;
+  /** Whether `pause` is the last of the two that this handle has done. */
+  readonly paused: boolean;
+  /**
+   * Stops everything in the container, and resolves when it stands still; then the time limits of the options go on. `kill()`
+   * with SIGKILL or `killSignal`, `killAll()` and what ends it by itself let it go on as far as they need; other signals
+   * come when it is resumed. As `resume` and `update` it needs a group of its own (`cgroup: {}`), else it rejects with ENOTSUP;
+   * all of these reject with a ContainedError, with ESRCH when the container has ended. ETIMEDOUT, and running again, after
+   * ten seconds: one of the processes waits in the kernel.
+   */
+  pause(): Promise<void>;
+  /** Lets it go on. */
+  resume(): Promise<void>;
+  /** Changes its limits, as `Cgroup.update` does. What it was not given a group for at the start is ENOTSUP on v1. */
+  update(limits: CgroupLimits): Promise<void>;
+  /** What it uses. */
+  stats(): Promise<Stats>;
+  /** The same every `interval` milliseconds, with the difference to the one before, until the loop is left, `signal` is aborted or the container has ended. */
+  stats(options: { interval: number; signal?: AbortSignal }): AsyncIterable<StatsStep>;
+  /** What happens in it from now on, up to `exit`, which comes in any case; without a group of its own it is all that is told. Throws what `exited` rejects with. */
+  events(options?: ContainedEventsOptions): AsyncIterable<ContainedEvent>;
+  /**
+   * Its processes, by pid: those in its group or else in the pid namespace that was made for it; without either, the
+   * descendants of the first.
+   */
+  processes(): Promise<readonly ContainedProcessInfo[]>;
+  /** What the kernel tells of it; when it has ended, what was given. */
+  inspect(): Promise<Inspection>;
+  /** Whether the container keeps Node running; `spawnContained` starts with ref; detached ones only keep it when `exited` is asked for. */
   ref(): void;
   unref(): void;
   /** `killAll`, for `await using`. */

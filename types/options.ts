@@ -188,6 +188,25 @@ export interface SpawnOptions {
   stdio?: Stdio;
   /** A reaper as pid 1: forwards signals, reaps orphans, ends as the command ends. Default false: the command is pid 1. */
   init?: boolean;
+  /**
+   * A name by which other processes find it: `attach(id)`, `containers()`, `contained ps`. Up to 100 letters, digits and `_.-`.
+   * It is taken until the container has ended (see `autoRemove`); EEXIST when another has it. Kept in a directory of that name
+   * in /run/spawn-contained, without root in $XDG_RUNTIME_DIR/spawn-contained. It has a cgroup wherever one can be had. Default: none, or a
+   * random one with `detached`.
+   */
+  id?: string;
+  /**
+   * Whether it goes on when Node ends; the launcher (less than a megabyte) stays for it. It keeps Node
+   * running only while it starts, or when `exited` is asked for; timeouts, which end with Node, cannot be given. What it writes goes to a log (`logs()`), unless `stdio` says where else, which then
+   * may have no pipe. Default false: it ends when Node ends, in whatever way.
+   */
+  detached?: boolean;
+  /** Texts that `containers()` and `inspect()` tell again. Needs `id` or `detached`. */
+  labels?: Readonly<Record<string, string>>;
+  /** Whether nothing is known of it any more when it has ended; else how it ended and its log are, until `remove()`. Default: not `detached`. */
+  autoRemove?: boolean;
+  /** Bytes of what a detached container writes that are kept; the older half is dropped when there is more. Default `'16M'`. */
+  logSize?: Size;
   /** Milliseconds after which the command is killed, from the call on; time in the queue counts. Default: never. */
   timeout?: number;
   /**

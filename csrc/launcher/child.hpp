@@ -5,8 +5,11 @@
 
 namespace contained {
 
+class Container;
+
 // One launch, as its processes see it. Filled in before the clone: nothing after it may allocate.
 struct Launch {
+  Container* container = nullptr;  // for what the launcher does
   const Header* header = nullptr;
   const Section* program = nullptr;
   State state;

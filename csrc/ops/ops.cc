@@ -88,6 +88,8 @@ int apply(const Op& op, State& state) {
       return write_at(fd(0), text(0), text(1));
     case Code::writeFd:
       return check(write(fd(0), text(0), strlen(text(0))));
+    case Code::create:
+      return create_file(text(0), text(1));
     case Code::mkdir:
       return check(mkdirat(fd(0), text(0), static_cast<mode_t>(n[1])));
     case Code::rmdir:
@@ -184,12 +186,18 @@ int apply(const Op& op, State& state) {
       return kill_cgroup(text(0), n[0] != 0);
     case Code::killGroup:
       return check(kill(-state.target, SIGKILL));
+    case Code::unless:
+      return refuse_line(text(0), text(1));
+    case Code::moveMembers:
+      return move_members(text(0), text(1));
     case Code::attachDevices:
       return attach_devices(fd(0), text(0));
 
     case Code::writeProc:  // the launcher, which knows the process
     case Code::pidfd:      // the launcher, which knows the containers
     case Code::read:
+    case Code::log:        // the launcher, which keeps it
+    case Code::record:
     case Code::init:       // the contained process, for which there is no step after these
     case Code::exec:
       break;

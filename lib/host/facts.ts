@@ -43,6 +43,9 @@ export function startTimeOf(pid: number | 'self'): string | undefined {
   }
 }
 
+/** Differs for every boot: random(4). */
+export const bootId = (): string => readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim();
+
 let facts: HostFacts | undefined;
 
 export function hostFacts(): HostFacts {

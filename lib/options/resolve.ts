@@ -11,7 +11,8 @@ import { ALL_PROCESSORS, resolveAffinity, resolveCapabilities, resolveRlimits, s
 import { resolveFileSystem } from './mounts.js';
 import { resolveNamespaces, resolveTimeOffsets } from './namespaces.js';
 import { resolveOutput } from './output.js';
-import type { CgroupSetting, Identity, Life, Namespaces, Settings } from './settings.js';
+import { resolveRegistration } from './registration.js';
+import type { CgroupSetting, Identity, Life, Namespaces, Registration, Settings } from './settings.js';
 import { limitTime } from './time.js';
 
 /** Where commands are looked for, and what the command gets as PATH, when `env` has none. */
@@ -19,20 +20,21 @@ const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
 const MAX_TIMEOUT = 2 ** 31 - 1;
 
-const KEYS = [
+export const KEYS = [
   'ns', 'network', 'rootfs', 'readonly', 'mounts', 'tmpfs', 'maskedPaths', 'readonlyPaths', 'hostname', 'domainname',
   'timeOffsets', 'cwd', 'env', 'argv0', 'user', 'uidMap', 'gidMap', 'umask', 'rlimits', 'oomScoreAdj', 'nice', 'cpuAffinity',
   'capabilities', 'noNewPrivileges', 'cgroup', 'stdio', 'init', 'timeout', 'cpuTimeout', 'maxOutput', 'signal', 'killSignal',
-  'killGrace', 'trace', 'command',
+  'killGrace', 'trace', 'command', 'id', 'detached', 'labels', 'autoRemove', 'logSize',
 ] as const satisfies readonly (keyof SpawnOptions | 'command')[];
 
 const DEFAULT_ENV = [`PATH=${PATH}`];
 
-export function resolveEnv(value: unknown): readonly string[] {
-  if (value === undefined) return DEFAULT_ENV;
+/** `base`: what it is added to, by name, unless it is Node's. */
+export function resolveEnv(value: unknown, base: readonly string[] = []): readonly string[] {
+  if (value === undefined) return base.length === 0 ? DEFAULT_ENV : base;
   const given = value === 'inherit' ? process.env : check.object('env', value, "an object, or 'inherit'");
-  const env: string[] = [];
-  let path = false;
+  const env = value === 'inherit' ? [] : base.filter(entry => !Object.hasOwn(given, entry.slice(0, entry.indexOf('='))));
+  let path = env.some(entry => entry.startsWith('PATH='));
   for (const name in given) {
     if (given[name] === undefined) continue;
     const at = `env.${name}`;
@@ -83,15 +85,22 @@ export function resolveLife(options: Pick<SpawnOptions, 'timeout' | 'cpuTimeout'
  */
 const groupForKilling = ({ create }: Namespaces): CgroupSetting | undefined => create.has('pid') ? undefined : killingGroup();
 
-function groupOf(options: SpawnOptions, namespaces: Namespaces, identity: Identity): Pick<Settings, 'cgroup' | 'impossible'> {
-  if (options.cgroup === undefined) return { cgroup: groupForKilling(namespaces), impossible: undefined };
+function groupOf(options: SpawnOptions, namespaces: Namespaces, identity: Identity, registration: Registration | undefined): Pick<Settings, 'cgroup' | 'impossible'> {
+  if (options.cgroup === undefined && !registration) return { cgroup: groupForKilling(namespaces), impossible: undefined };
   try {
-    return { cgroup: resolveCgroup(options.cgroup, identity), impossible: undefined };
+    return { cgroup: resolveCgroup(options.cgroup ?? {}, identity, registration && `contained.${registration.id}`), impossible: undefined };
   } catch (error) {
-    if (error instanceof ContainedError) return { cgroup: undefined, impossible: error };
-    throw error;
+    if (!(error instanceof ContainedError)) throw error;
+    // One with a name has a group where it can, so that it can be paused and measured.
+    return { cgroup: undefined, impossible: options.cgroup === undefined ? undefined : error };
   }
 }
+
+/** What a process inherits from its parent unless it is told otherwise. */
+export const attributesOf = (options: Pick<SpawnOptions, 'oomScoreAdj' | 'nice'>): Pick<Settings, 'oomScoreAdj' | 'nice'> => ({
+  oomScoreAdj: check.optional(options.oomScoreAdj, v => check.integer('oomScoreAdj', v, -1000, 1000), undefined),
+  nice: check.optional(options.nice, v => check.integer('nice', v, -20, 19), undefined),
+});
 
 export function resolve(options: SpawnOptions): Settings {
   check.knownKeys('', check.object('options', options), KEYS);
@@ -103,6 +112,7 @@ export function resolve(options: SpawnOptions): Settings {
   const privileged = host.privileged || namespaces.create.has('user') || namespaces.join.has('user');
   if (capabilities !== 0 && !privileged) throw new OptionError('capabilities', options.capabilities, 'none without root or a new `user` in ns');
   const identity = resolveIdentity(options, namespaces, host, hostRoot);
+  const registration = resolveRegistration(options);
   const settings: Settings = {
     cwd: resolveCwd(options.cwd),
     namespaces,
@@ -115,13 +125,14 @@ export function resolve(options: SpawnOptions): Settings {
     privileged,
     umask: check.optional(options.umask, v => check.integer('umask', v, 0, 0o777), 0o022),
     rlimits: resolveRlimits(options.rlimits, host),
-    oomScoreAdj: check.optional(options.oomScoreAdj, v => check.integer('oomScoreAdj', v, -1000, 1000), undefined),
-    nice: check.optional(options.nice, v => check.integer('nice', v, -20, 19), undefined),
+    ...attributesOf(options),
     affinity: resolveAffinity(options.cpuAffinity) ?? ALL_PROCESSORS,
     capabilities,
     noNewPrivileges: check.optional(options.noNewPrivileges, v => check.boolean('noNewPrivileges', v), true),
-    ...groupOf(options, namespaces, identity),
+    ...groupOf(options, namespaces, identity, registration),
     init: check.optional(options.init, v => check.boolean('init', v), false),
+    entered: undefined,
+    registration,
   };
   return limitTime(settings, resolveCpuTimeout(options.cpuTimeout));
 }

@@ -89,6 +89,8 @@ export interface DeviceSetting {
 export interface CgroupSetting {
   /** Whether it is ours to make and remove; else it is there, and joined. */
   made: boolean;
+  /** The same directories, by every controller that they are for. */
+  where: Placement;
   /** v2 directory. */
   unified: string | undefined;
   /** What its ancestors must enable first, from the top. */
@@ -117,6 +119,28 @@ export interface OutputSetting {
   kill: boolean;
 }
 
+/** What a command that is run in a container later has from it: plain data, since another process may run it. */
+export interface Inheritance {
+  /** What the container has that its caller has not. */
+  namespaces: readonly NamespaceKind[];
+  identity: Pick<Identity, 'user' | 'setgroups'>;
+  cwd: string;
+  env: readonly string[];
+  umask: number;
+  rlimits: Settings['rlimits'];
+  affinity: string | undefined;
+  capabilities: number;
+  noNewPrivileges: boolean;
+}
+
+/** Of a command that is run in a container that is there. */
+export interface Entered {
+  /** What tells that the container stands still: nobody gets anywhere in it then. */
+  frozen: { path: string; lines: readonly string[] } | undefined;
+  /** cgroup v2: the container's group, whose members must go into one below it before another below it can have these controllers. */
+  divide: { directory: string; controllers: readonly string[]; limits: readonly CgroupWrite[] } | undefined;
+}
+
 /** Everything but the command and what concerns the handle alone: one of these serves many runs. */
 export interface Settings {
   cwd: string;
@@ -143,6 +167,25 @@ export interface Settings {
   /** What the host cannot do although the options are right; for `exited` to tell. */
   impossible: ContainedError | undefined;
   init: boolean;
+  entered: Entered | undefined;
+  registration: Registration | undefined;
+}
+
+/** What other processes are to know of it. */
+export interface Registration {
+  id: string;
+  directory: string;
+  /** Of the kernel, which tells when pids are of before. */
+  boot: string;
+  created: string;
+  maker: { pid: number; start: string };
+  labels: Readonly<Record<string, string>>;
+  /** Whether it goes on when Node ends. */
+  detached: boolean;
+  /** Whether it is remembered when it has ended. */
+  keep: boolean;
+  /** Bytes of what it writes that are kept; undefined: it goes elsewhere. */
+  logSize: number | undefined;
 }
 
 /** What concerns the handle and not the program. */

@@ -1,11 +1,11 @@
 import { constants } from 'node:fs';
 import { constants as os } from 'node:os';
-import type { CgroupSetting, DeviceSetting, Settings } from '../options/settings.js';
+import type { CgroupSetting, CgroupWrite, DeviceSetting, Settings } from '../options/settings.js';
 import { attachDevices, writeDevices } from './devices.js';
 import { CWD, type Op } from './ops.js';
 import type { Slots } from './slots.js';
 
-const { ENOENT } = os.errno;
+const { EEXIST, ENOENT } = os.errno;
 
 export interface Group {
   setting: CgroupSetting | undefined;
@@ -35,6 +35,8 @@ export function deviceOps({ setting, v1 }: NonNullable<CgroupSetting['devices']>
   ];
 }
 
+const writeOp = ({ path, text, optional }: CgroupWrite): Op => ({ op: 'write', path, text, at: CWD, ...optional ? { forgive: ENOENT } : {} });
+
 /** Making the directories and setting the limits, and which op makes which directory. Nobody is in them yet. */
 export function makeOps(setting: CgroupSetting, slots: Slots): Pick<Group, 'host' | 'made'> {
   const { unified, v1, enable, limits, devices, owner } = setting;
@@ -50,7 +52,7 @@ export function makeOps(setting: CgroupSetting, slots: Slots): Pick<Group, 'host
   if (owner && unified !== undefined) {
     for (const [file, text] of Object.entries(BELOW)) host.push({ op: 'write', path: unified + file, text, at: CWD });
   }
-  for (const { path, text, optional } of limits) host.push({ op: 'write', path, text, at: CWD, ...optional ? { forgive: ENOENT } : {} });
+  host.push(...limits.map(writeOp));
   if (devices) host.push(...deviceOps(devices, unified, slots));
   if (owner && unified !== undefined) {
     const fd = slots.take();
@@ -64,8 +66,8 @@ export function makeOps(setting: CgroupSetting, slots: Slots): Pick<Group, 'host
 
 const readOp = ({ path }: CgroupSetting['counters'][number]): Op => ({ op: 'read', path });
 
-/** The directories are made, limited and opened by the launcher, before there is a process to limit. */
-export function makeGroups(setting: CgroupSetting | undefined, slots: Slots): Group {
+/** The directories are made, limited and opened by the launcher, before there is a process to limit. `first`: host ops before these. */
+export function makeGroups(setting: CgroupSetting | undefined, slots: Slots, first: number): Group {
   if (!setting) return { setting, host: [], slot: -1, tasks: [], made: new Map() };
   const { host, made } = setting.made ? makeOps(setting, slots) : { host: setting.counters.map(readOp), made: new Map<string, number>() };
   const ops = [...host];
@@ -76,7 +78,7 @@ export function makeGroups(setting: CgroupSetting | undefined, slots: Slots): Gr
     ops.push({ op: 'open', path: `${directory}/tasks`, to, at: CWD, flags: constants.O_WRONLY });
     return to;
   });
-  return { setting, host: ops, slot, tasks, made };
+  return { setting, host: ops, slot, tasks, made: new Map([...made].map(([path, index]) => [path, first + index])) };
 }
 
 /**
@@ -85,6 +87,22 @@ export function makeGroups(setting: CgroupSetting | undefined, slots: Slots): Gr
  * (kernel/cgroup/cgroup.c, cgroup_procs_write_start).
  */
 export const joinGroups = ({ tasks }: Group): Op[] => tasks.map(fd => ({ op: 'writeFd', text: '0', fd }));
+
+/** The launcher looks before anybody is made who would stand still too, and wait for ever to be let in. */
+export const refuseFrozen = ({ entered }: Settings): Op[] =>
+  entered?.frozen?.lines.map((line): Op => ({ op: 'unless', path: entered.frozen!.path, line, forgive: ENOENT })) ?? [];
+
+/** By the process that comes in, since the first write to cgroup.procs waits for an RCU grace period; before its own group has limits. */
+export function divideOps({ entered }: Settings): Op[] {
+  if (!entered?.divide) return [];
+  const { directory, controllers, limits } = entered.divide;
+  return [
+    { op: 'mkdir', path: `${directory}/main`, at: CWD, mode: 0o755, forgive: EEXIST },
+    { op: 'moveMembers', from: directory, to: `${directory}/main` },
+    { op: 'write', path: `${directory}/cgroup.subtree_control`, text: controllers.map(c => `+${c}`).join(' '), at: CWD },
+    ...limits.map(writeOp),
+  ];
+}
 
 /**
  * When the first process has ended: whoever is left is killed, the counters are read, the directories removed. In a pid
@@ -97,10 +115,13 @@ export function removeGroups(settings: Settings, { setting, made }: Group): Op[]
   const after = (path: string): { after: number } => ({ after: made.get(path)! });
   const whenBusy = alone ? 1 : 0;
   const directoryOf = (file: string): string => file.slice(0, file.lastIndexOf('/'));
+  const freezer = unified === undefined ? setting.where.v1.get('freezer') : undefined;
+  // Also done with each SIGKILL: launcher/undo.cc, thaw.
+  const thaw: Op[] = freezer === undefined ? [] : [{ op: 'write', path: `${freezer}/freezer.state`, text: 'THAWED', at: CWD, forgive: ENOENT, ...after(freezer) }];
   const kill: Op[] = unified !== undefined
     ? [{ op: 'killCgroup', path: unified, unified: 1, whenBusy, forgive: ENOENT, ...after(unified) }]
     : v1.slice(0, 1).map(({ directory }) => ({ op: 'killCgroup', path: directory, unified: 0, whenBusy, forgive: ENOENT, ...after(directory) }));
-  return [...kill, ...counters.map(({ path }): Op => ({ op: 'read', path, ...after(directoryOf(path)) })), ...removeOps(setting, made)];
+  return [...thaw, ...kill, ...counters.map(({ path }): Op => ({ op: 'read', path, ...after(directoryOf(path)) })), ...removeOps(setting, made)];
 }
 
 /** The directories that were made, the last first, with what the container has made in them. */

@@ -2,12 +2,13 @@
 // from top to bottom. Pure: what must be asked of the host is in the settings, or is an op.
 import type { Program } from '../../types/program.js';
 import type { Settings } from '../options/settings.js';
-import { joinGroups, makeGroups, removeGroups } from './cgroup.js';
+import { divideOps, joinGroups, makeGroups, refuseFrozen, removeGroups } from './cgroup.js';
 import type { Command } from './encode.js';
 import { fileSystemOps } from './filesystem.js';
 import { cloneFlags, enterOps, idMapOps, insideRootOps, loopbackOps, openSources, separates, unshareCgroupOps } from './namespaces.js';
 import type { Op } from './ops.js';
 import { afterFork, attributeOps, credentialOps, deathSignal, execOps, limitOps, nameOps, outsideStreamOps, streamOps, userOps } from './process.js';
+import { recordOps } from './record.js';
 import { Slots } from './slots.js';
 import { print } from './words.js';
 
@@ -19,7 +20,8 @@ export interface Streams {
 
 export function compile(settings: Settings, streams: Streams, command: Command): Program {
   const slots = new Slots(streams.count);
-  const group = makeGroups(settings.cgroup, slots);
+  const record = recordOps(settings, command);
+  const group = makeGroups(settings.cgroup, slots, record.host.length);
   const sources = openSources(settings.namespaces, slots);
   const maps = idMapOps(settings.identity);
   const fileSystem = fileSystemOps(settings, slots);
@@ -27,6 +29,7 @@ export function compile(settings: Settings, streams: Streams, command: Command):
 
   // What a process does first, whichever process that is.
   const arrive: Op[] = [
+    ...divideOps(settings),
     ...joinGroups(group),                      // while it is alone: a write to `tasks` moves one thread
     ...maps.length > 0 ? [{ op: 'wait' } as const] : [],  // without its id map a process is nobody
     ...attributeOps(settings),                 // before anything is entered: they are written to the host's /proc
@@ -45,25 +48,32 @@ export function compile(settings: Settings, streams: Streams, command: Command):
     ...streamOps(settings, streams),           // before privileges go
     ...limitOps(settings),                     // likewise; after the mounts, which take descriptors
     ...credentialOps(settings),
-    ...deathSignal(),                          // after the ids: a change of them clears it, prctl(2)
+    ...deathSignal(settings),                  // after the ids: a change of them clears it, prctl(2)
     ...execOps(settings, streams, command),
   ];
   const program = {
     clone: cloneFlags(settings.namespaces, apart).child,
     joinClone: cloneFlags(settings.namespaces, apart).intermediate,
     cgroupSlot: group.slot,
-    host: [...group.host, ...sources.ops, ...outsideStreamOps(settings, streams)],
+    host: [
+      ...record.host,  // a name that is taken is found before anything is made
+      ...group.host,
+      ...refuseFrozen(settings),
+      ...sources.ops,
+      ...outsideStreamOps(settings, streams),
+    ],
+    detached: settings.registration?.detached ?? false,
     join: apart ? arrive : [],
     child,
     release: maps,
-    undo: removeGroups(settings, group),
+    undo: [...removeGroups(settings, group), ...record.undo],  // who waits for how it ended waits for all of it
   };
   return { ...program, toString: () => print(program) };
 }
 
 /** clone3 and execve and nothing between but what keeps Node's own things out of the process. */
 export function bareProgram(flags: number, streams: number, command: Command): Program {
-  const child: Op[] = [...afterFork(), ...deathSignal(), ...execOps({ cwd: '/', umask: 0o022, init: false, rlimits: [] }, { count: streams, pipes: [] }, command)];
-  const program = { clone: flags, joinClone: 0, cgroupSlot: -1, host: [], join: [], release: [], child, undo: [] };
+  const child: Op[] = [...afterFork(), ...deathSignal({ registration: undefined }), ...execOps({ cwd: '/', umask: 0o022, init: false, rlimits: [] }, { count: streams, pipes: [] }, command)];
+  const program = { clone: flags, joinClone: 0, cgroupSlot: -1, detached: false, host: [], join: [], release: [], child, undo: [] };
   return { ...program, toString: () => print(program) };
 }

@@ -59,7 +59,7 @@ export function openSources({ join }: Namespaces, slots: Slots): Sources {
 }
 
 /** The user namespace first: it gives the capabilities to enter the others. */
-const ENTER_ORDER: readonly NamespaceKind[] = ['user', 'ipc', 'uts', 'net', 'pid', 'time', 'cgroup'];
+const ENTER_ORDER: readonly NamespaceKind[] = ['user', 'ipc', 'uts', 'net', 'pid', 'time', 'cgroup', 'mnt'];
 
 /** Who is inside must not look into the process that comes: into its memory or descriptors (CVE-2016-9962). */
 export function enterOps(settings: Settings, { slots }: Sources): Op[] {
@@ -68,15 +68,24 @@ export function enterOps(settings: Settings, { slots }: Sources): Op[] {
   // Who is not dumpable owns no file of its own /proc; nobody in there can see this process yet, but only its child.
   const offsets = settings.timeOffsets && join.has('user') && !settings.hostPrivileged
     ? [dumpable(1), ...timeOps(settings), dumpable(0)] : timeOps(settings);
-  const setns = (kind: NamespaceKind): Op[] => join.has(kind) ? [{ op: 'setns', fd: slots.get(kind)!, flags: CLONE_FLAG[kind] }] : [];
   return [
     ...join.size > 0 ? [dumpable(0)] : [],
     // While they can be dropped: in there it may be forbidden, and groups of the host would stay.
     ...join.has('user') && settings.hostPrivileged ? [{ op: 'setgroups', groups: '' } as const] : [],
-    ...ENTER_ORDER.flatMap(setns),
+    ...setnsOps(offsets.length === 0 ? ENTER_ORDER : ENTER_ORDER.filter(kind => kind !== 'mnt'), slots),
     ...offsets,            // they are fixed once a process is in: time_namespaces(7)
-    ...setns('mnt'),       // last: it changes what paths mean, those of /proc among them
+    ...offsets.length === 0 ? [] : setnsOps(['mnt'], slots),  // it changes what paths mean, those of /proc among them
   ];
+}
+
+/** Those of one process are entered at once, or not at all: setns(2) with a pidfd, Linux 5.8. */
+function setnsOps(kinds: readonly NamespaceKind[], slots: Sources['slots']): Op[] {
+  const flags = new Map<number, number>();
+  for (const kind of kinds) {
+    const fd = slots.get(kind);
+    if (fd !== undefined) flags.set(fd, (flags.get(fd) ?? 0) + CLONE_FLAG[kind]);
+  }
+  return [...flags].map(([fd, all]): Op => ({ op: 'setns', fd, flags: all }));
 }
 
 function timeOps({ timeOffsets }: Settings): Op[] {

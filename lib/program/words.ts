@@ -29,7 +29,11 @@ export function stepOf(op: Op): string {
     case 'ambient': case 'capset': case 'boundingSet': return 'set capabilities';
     case 'wait': return 'wait for the launcher';
     case 'stdio': return 'place the standard streams';
+    case 'unless': return `look whether ${op.path} says ${JSON.stringify(op.line)}`;
+    case 'moveMembers': return `move the processes in ${op.from} to ${op.to}`;
     case 'attachDevices': return 'attach the device filter';
+    case 'log': return `make ${op.path}`;
+    case 'create': return `make ${op.path}`;
     case 'exec': return `execute ${op.file}`;
     default: {
       const first = OPS[op.op].strings[0];
@@ -76,7 +80,7 @@ function writeHint(path: string, errno: string): string | undefined {
       : errno === 'ENOENT' ? 'the group does not exist, or has not these controllers itself' : undefined;
   }
   if (!/^(cgroup|memory|cpu|cpuset|io|blkio|pids|hugetlb|rdma|misc|devices|freezer|net_cls|net_prio)\./.test(file)) return undefined;
-  switch (`${errno}`) {
+  switch (errno) {
     case 'ENOENT': return `somebody has removed the group, or this kernel has no ${file}, or the controller is not enabled for the group: see cgroup.controllers there`;
     case 'ENODEV': return file.startsWith('io.') || file.startsWith('blkio.') ? 'no such block device; a partition cannot be limited, but its disk can' : 'somebody else has removed the group';
     case 'EBUSY': return file.startsWith('memory.') ? 'more is in use than that, and the kernel cannot take it away' : 'processes in the group, or groups below it, stand against it';
@@ -96,6 +100,9 @@ function hintFor(op: Op | undefined, list: string, errno: string): string | unde
     case 'exec ENOENT': return 'no such file in the container, or the interpreter or loader that it names is missing there';
     case 'exec EACCES': return 'not executable for this user, or on a file system mounted noexec';
     case 'exec ENOEXEC': return 'neither a program of this architecture nor a script with #!';
+    case 'unless EBUSY': return 'the container is paused; resume it first';
+    case 'moveMembers EBUSY': return 'they fork faster than they can be moved: pause the container, or give it a pids.max';
+    case 'setns ESRCH': case 'pidfd ESRCH': return 'the container has ended';
     case 'user ENOENT': return 'give a number, or add it to the /etc/passwd of the root';
     case 'open ENOENT': case 'openTree ENOENT': return /\/tasks$|cgroup/.test((op as { path?: string }).path ?? '') ? 'somebody has removed the group' : 'the directory or file does not exist on the host';
     case 'overlay ELOOP': return 'one layer lies inside another';
@@ -106,7 +113,7 @@ function hintFor(op: Op | undefined, list: string, errno: string): string | unde
     case 'newidmap ENOENT': return "install Debian's package uidmap";
     case 'setpriority EACCES': case 'setpriority EPERM': return 'a lower nice value needs root or RLIMIT_NICE';
     case 'setrlimit EPERM': return 'a hard limit can be raised by root only';
-    case 'mkdir EEXIST': return 'a cgroup of this name exists; give another name';
+    case 'mkdir EEXIST': return /\/spawn-contained(\.\d+)?\/[^/]+$/.test((op as { path: string }).path) ? 'another container has this name; remove() it, or give another id' : 'a cgroup of this name exists; give another name';
     case 'mkdir EACCES': case 'mkdir EROFS': return 'this user may not make cgroups there; give a delegated group as cgroup.parent, or run as root';
     case 'rmdir EBUSY': return 'there are processes or groups in it: kill() and remove({ recursive: true })';
     case 'killCgroup ENOENT': case 'killCgroup ENODEV': return 'somebody else has removed the group';

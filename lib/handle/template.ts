@@ -2,9 +2,13 @@
 // the end of their cgroup's name.
 import type { Program } from '../../types/program.js';
 import { groupName, groupNumber } from '../host/cgroups.js';
-import type { Settings } from '../options/settings.js';
-import { bareProgram } from './compile.js';
-import { assemble, encode, type Command, type Fault, type Image } from './encode.js';
+import { forget } from '../registry/records.js';
+import { launch, type LaunchListener } from '../launch.js';
+import type { Subject } from '../live/subject.js';
+import type { Inheritance, Placement, Settings } from '../options/settings.js';
+import { bareProgram } from '../program/compile.js';
+import { inheritanceOf } from '../program/record.js';
+import { assemble, encode, type Command, type Fault, type Image } from '../program/encode.js';
 
 /** Every place of `name` in the bytes. */
 function placesOf(name: string, bytes: Buffer): number[] {
@@ -13,12 +17,15 @@ function placesOf(name: string, bytes: Buffer): number[] {
   return places;
 }
 
+/** Of a program that only clones and executes. */
+export type BareSettings = Pick<Settings, 'cgroup' | 'impossible'>;
+
 const NO_COMMAND: Command = { file: '', search: '', argv: [], env: [] };
 
 let runs = 0;
 
 export class Template {
-  readonly settings: Pick<Settings, 'cgroup' | 'impossible'>;
+  readonly settings: Settings | BareSettings;
   readonly #compiled: (command: Command) => Program;
   readonly #image: Image;
   readonly #name = groupName();
@@ -26,10 +33,11 @@ export class Template {
   readonly #numbersInHead: readonly number[];
   readonly #numbersInUndo: readonly number[];
 
-  constructor(settings: Template['settings'], compiled: (command: Command) => Program) {
+  /** `only`: where what is kept of the run tells its command, so that this serves no other. */
+  constructor(settings: Template['settings'], compiled: (command: Command) => Program, only = NO_COMMAND) {
     this.settings = settings;
     this.#compiled = compiled;
-    this.#image = encode(compiled(NO_COMMAND));
+    this.#image = encode(compiled(only));
     const digits = this.#name.length - groupNumber(0).length;
     this.#numbersInHead = placesOf(this.#name, this.#image.head).map(at => at + digits);
     this.#numbersInUndo = placesOf(this.#name, this.#image.undo).map(at => at + digits);
@@ -40,10 +48,38 @@ export class Template {
     return ++runs;
   }
 
-  /** The request for one run. Valid until the next request is made. */
-  request(run: number, command: Command, trace: boolean, fault?: Fault): { buffer: ArrayBuffer; size: number } {
+  get id(): string | undefined {
+    return this.#registration?.id;
+  }
+
+  get detached(): boolean {
+    return this.#registration?.detached ?? false;
+  }
+
+  get directory(): string | undefined {
+    return this.#registration?.directory;
+  }
+
+  get logged(): boolean {
+    return this.#registration?.logSize !== undefined;
+  }
+
+  async takeAway(): Promise<void> {
+    if (this.directory !== undefined) await forget(this.directory);
+  }
+
+  get #registration(): Settings['registration'] {
+    return 'registration' in this.settings ? this.settings.registration : undefined;
+  }
+
+  begin(run: number, command: Command, trace: boolean, fds: readonly number[], listener: LaunchListener, fault?: Fault): number {
     this.#setNumber(groupNumber(run));
-    return assemble(this.#image, command, trace, fault);
+    const { buffer, size } = assemble(this.#image, command, trace, fault);
+    return launch(buffer, size, fds, listener);
+  }
+
+  inheritance(command: Command): Inheritance | undefined {
+    return 'namespaces' in this.settings ? inheritanceOf(this.settings, command) : undefined;
   }
 
   /** Puts the run's number into every group's name: the digits that differ from the last run's, mostly one. */
@@ -64,6 +100,21 @@ export class Template {
     return {
       ...cgroup?.unified !== undefined ? { unified: numbered(cgroup.unified) } : {},
       ...Object.fromEntries(cgroup?.v1.map(({ controller, directory }) => [controller, numbered(directory)]) ?? []),
+    };
+  }
+
+  about(run: number): Omit<Subject, 'pid' | 'command' | 'env'> {
+    const { cgroup } = this.settings;
+    const { namespaces, init = false, cwd, hostname } = this.settings as Partial<Settings>;
+    return { id: this.id, where: this.#place(run), alone: cgroup?.made ?? false, devices: cgroup?.devices?.setting, create: namespaces?.create, init, cwd, hostname };
+  }
+
+  #place(run: number): Placement | undefined {
+    const where = this.settings.cgroup?.where;
+    const numbered = (path: string): string => path.replace(this.#name, this.#numbered(run));
+    return where && {
+      unified: where.unified && { ...where.unified, directory: numbered(where.unified.directory) },
+      v1: new Map([...where.v1].map(([controller, directory]) => [controller, numbered(directory)])),
     };
   }
 
