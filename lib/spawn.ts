@@ -50,7 +50,7 @@ const templates = new Map<string, Template>();
 const MOST_TEMPLATES = 64;
 
 /** What depends on the state of the host is looked at again. */
-export const isLasting = ({ cgroup, impossible }: Settings): boolean => !impossible && !(cgroup && cgroup.enable.length > 0);
+export const isLasting = ({ cgroup, impossible, namespaces }: Settings): boolean => !impossible && !namespaces.momentary && !(cgroup && cgroup.enable.length > 0);
 
 /** Checked and compiled: for every run with these settings whose streams are of these kinds. */
 export const templateFor = (settings: Settings, entries: readonly Entry[], only?: Words): Template => new Template(settings, words => compileFor(settings, entries, words), only);

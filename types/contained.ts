@@ -1,5 +1,6 @@
 import type { EventEmitter } from 'node:events';
 import type { Readable, Writable } from 'node:stream';
+import type { NamespaceKind } from './options.js';
 import type { ExecOptions } from './exec.js';
 import type { LogEntry, LogOptions } from './registry.js';
 import type { CgroupLimits } from './cgroup.js';
@@ -117,6 +118,13 @@ export interface Contained extends EventEmitter {
    * no handler for, which the kernel would drop (pid_namespaces(7)), does what it does to any other process.
    */
   kill(signal?: NodeJS.Signals | number): boolean;
+  /**
+   * Holds a namespace of the container by a file, which is made, so that it outlives the container; a `net` at /run/netns/NAME
+   * is one that `ip netns` knows. `removeNamespace` takes it away. Not for `pid`, which ends with its first process; `mnt` needs a
+   * path on a private mount: mount_namespaces(7). Rejects with a ContainedError: EEXIST when something is there, ESRCH when
+   * the container has ended, EPERM without CAP_SYS_ADMIN.
+   */
+  persist(kind: NamespaceKind, path: string): Promise<void>;
   /** Kills everything in the container at once and resolves when nothing is left. */
   killAll(): Promise<void>;
   /**

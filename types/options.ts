@@ -1,15 +1,22 @@
 import type { Readable, Writable } from 'node:stream';
 import type { Cgroup, CgroupOptions } from './cgroup.js';
 import type { Contained } from './contained.js';
+import type { Namespaces } from './namespaces.js';
 
 /** The kinds of Linux namespaces: namespaces(7). */
 export type NamespaceKind = 'mnt' | 'pid' | 'net' | 'ipc' | 'uts' | 'user' | 'cgroup' | 'time';
 
 /**
- * Where a namespace comes from: `'new'`, the path of a namespace file (`/run/netns/blue`, `/proc/7/ns/net`), the pid of
- * a process in it, or a running container.
+ * Where a namespace comes from: `'new'`, `'host'` (the caller's own, as without it), the path of a namespace file
+ * (`/run/netns/blue`, `/proc/7/ns/net`), the pid of a process in it, a running container, or what `createNamespaces` made.
  */
-export type NamespaceSource = 'new' | (string & {}) | number | Contained;
+export type NamespaceSource = 'new' | 'host' | (string & {}) | number | Contained | Namespaces;
+
+/** Whose namespaces are all entered, as `nsenter --all` does: those that are not the caller's own anyway. */
+export type NamespaceOwner = number | Contained | Namespaces;
+
+/** A source for each; `all` is where those come from that are not named. */
+export type NamespaceMap = Partial<Record<NamespaceKind, NamespaceSource>> & { all?: NamespaceOwner };
 
 /** A size in bytes, or a string with a unit of 1024: `'512K'`, `'64M'`, `'2G'`, `'1T'`. */
 export type Size = number | (string & {});
@@ -115,10 +122,19 @@ export interface OutputLimit {
 /** Options of `spawnContained`. */
 export interface SpawnOptions {
   /**
-   * Namespaces that the command gets. A list: these are new. An object: each new, or joined. Default: all but `time`,
-   * and `user` only where it is needed, that is without root.
+   * Namespaces that the command gets. A list: these are new. An object: each new, or entered, and those not named the
+   * caller's, or with `all` somebody else's. A pid, a container or a pod: all of that one, short for `{ all: … }`. Default:
+   * all but `time`, and `user` only where it is needed, that is without root.
+   *
+   * Who enters `mnt` has its root as `/`, also where the process that is entered has changed its own by chroot(2); the
+   * working directory is `cwd` there, the environment `env`. No mounts are made then, and no `rootfs` can be given. The user
+   * is `user`: by default nobody (root of the entered `user` namespace, where there is one), unlike nsenter(1), which
+   * stays root. Without root the `user` namespace of a container or a pod is entered with any other of it.
+   *
+   * `exited` rejects with ENOENT or ESRCH where there is no such process or file, EINVAL where a file is no namespace, or
+   * one of another kind, EACCES or EPERM where the caller may not enter: setns(2).
    */
-  ns?: readonly NamespaceKind[] | Partial<Record<NamespaceKind, NamespaceSource>>;
+  ns?: readonly NamespaceKind[] | NamespaceMap | NamespaceOwner;
   /** `'none'`: a new network namespace in which only the loopback device is there. `'host'`: the caller's. Default `'none'`. */
   network?: 'none' | 'host';
   /**

@@ -312,7 +312,7 @@ void spawn(Listener* listener, const uint8_t* request, size_t size, std::vector<
   uint32_t ops = 0;
   for (const uint32_t count : program.counts) ops += count;
   bool init = false;
-  for (uint32_t i = 0; i < ops; ++i) init |= program.ops()[i].code == Code::init;
+  for (uint32_t i = 0; i < ops; ++i) init |= program.ops()[i].code == Code::init || program.ops()[i].code == Code::pause;
   const auto at = records.emplace(header.id, Record{listener, {undo, request + size}, program.counts[kHost], header.clone_flags,
                                                     program.counts[kJoin] > 0, init}).first;
   at->second.detached = header.flags & kDetached;

@@ -85,6 +85,8 @@ static int act_in_child(const Op& op, Launch& launch) {
   switch (op.code) {
     case Code::init:
       return become_init(launch);
+    case Code::pause:
+      hold_namespaces(launch);
     case Code::exec:
       return execute(op, launch);
     default:

@@ -92,7 +92,7 @@ void Container::launch(const Header& header, const Section& program, State& stat
   launch.times = times_;
   for (uint32_t i = 0; i < total; ++i) {
     const Op& op = program.ops()[i];
-    if (op.code == Code::init) has_init_ = true;
+    if (op.code == Code::init || op.code == Code::pause) has_init_ = true;
     if (op.code != Code::exec) continue;
     launch.argv = vector_of(state.text(op.strings[2]), op.numbers[0]);
     launch.envp = vector_of(state.text(op.strings[3]), op.numbers[1]);

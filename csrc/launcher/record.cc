@@ -130,8 +130,7 @@ void Container::record_end() {
   Text text;
   char head[256], path[PATH_MAX];
   const auto us = [](const timeval& t) { return static_cast<long long>(t.tv_sec) * 1000000 + t.tv_usec; };
-  const int size = snprintf(head, sizeof head, "%d %d %d %lld %lld %ld %ld %ld %ld %ld
-", status_, signal_, undo_error_, us(usage_.ru_utime),
+  const int size = snprintf(head, sizeof head, "%d %d %d %lld %lld %ld %ld %ld %ld %ld\n", status_, signal_, undo_error_, us(usage_.ru_utime),
                             us(usage_.ru_stime), usage_.ru_maxrss, usage_.ru_nvcsw, usage_.ru_nivcsw, usage_.ru_minflt, usage_.ru_majflt);
   text.append(head, static_cast<uint32_t>(size));
   text.append(counters_.bytes, counters_.size);

@@ -100,6 +100,8 @@ int apply(const Op& op, State& state) {
       return check(symlinkat(text(1), fd(0), text(0)));
     case Code::mknod:
       return check(mknodat(fd(0), text(0), static_cast<mode_t>(n[1]), static_cast<dev_t>(n[2])));
+    case Code::unlink:
+      return check(unlinkat(fd(0), text(0), 0));
     case Code::fchown:
       return check(fchown(fd(0), uid(1), gid(2)));
     case Code::stdio:
@@ -199,6 +201,7 @@ int apply(const Op& op, State& state) {
     case Code::log:        // the launcher, which keeps it
     case Code::record:
     case Code::init:       // the contained process, for which there is no step after these
+    case Code::pause:
     case Code::exec:
       break;
   }

@@ -60,12 +60,14 @@ namespace contained {
   X(read, 60)            \
   X(killCgroup, 61)      \
   X(killGroup, 62)       \
+  X(pause, 64)           \
   X(unless, 65)          \
   X(moveMembers, 66)     \
   X(log, 67)             \
   X(record, 68)          \
   X(create, 69)          \
-  X(attachDevices, 70)
+  X(attachDevices, 70)   \
+  X(unlink, 95)
 
 enum class Code : uint16_t {
 #define X(name, number) name = number,

@@ -23,6 +23,7 @@ export interface Given extends SpawnOptions {
 
 function namespaces(text: string): Given {
   const parts = text.split(',').filter(part => part !== '');
+  if (/^\d+$/.test(text)) return { ns: Number(text) };
   if (!parts.some(part => part.includes('='))) return { ns: parts as (keyof NamespaceMap)[] };
   const sources = parts.map(part => {
     const [kind, source] = part.includes('=') ? pair(part, 'KIND=PATH') : [part, 'new'];
@@ -52,7 +53,7 @@ function ulimit(text: string): Given {
 const mount = (value: Mount): Given => ({ mounts: [value] });
 
 const FLAGS: readonly Flag<Given>[] = [
-  { name: 'ns', argument: 'LIST', section: 'Isolation', option: 'ns', help: 'new namespaces of mnt,pid,net,ipc,uts,user,cgroup,time; KIND=PATH or KIND=PID enters one (default: all but time, and user only without root)', read: namespaces },
+  { name: 'ns', argument: 'LIST', section: 'Isolation', option: 'ns', help: 'new namespaces of mnt,pid,net,ipc,uts,user,cgroup,time; KIND=PATH or KIND=PID enters one, all=PID or PID those of a process (default: all but time, and user only without root)', read: namespaces },
   { name: 'network', argument: 'MODE', section: 'Isolation', option: 'network', help: 'none: only the loopback device; host: that of the caller (default: none)', read: text => ({ network: text as 'none' }) },
 
   { name: 'rootfs', argument: 'DIR', section: 'File system', option: 'rootfs', help: "what the command sees as / (default: the host's own, read-only)", read: text => ({ rootfs: text }) },

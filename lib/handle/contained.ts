@@ -7,7 +7,7 @@ import type { CgroupLimits } from '../../types/cgroup.js';
 import type { Contained, Outcome, Reason, TraceEntry, Usage } from '../../types/contained.js';
 import type { ExecOptions } from '../../types/exec.js';
 import type { ContainedEvent, ContainedEventsOptions, ContainedProcessInfo, Inspection, Stats, StatsStep } from '../../types/live.js';
-import type { RunOptions } from '../../types/options.js';
+import type { NamespaceKind, RunOptions } from '../../types/options.js';
 import type { LogEntry, LogOptions } from '../../types/registry.js';
 import type { Program } from '../../types/program.js';
 import { ContainedError, notSupported } from '../errors.js';
@@ -18,7 +18,8 @@ import { native, type NativeExit } from '../native.js';
 import { resolveExecCommand, type Target } from '../options/exec.js';
 import { signalNumber } from '../options/limits.js';
 import { readLog } from '../registry/log.js';
-import { containerId } from '../options/namespaces.js';
+import { persist } from '../namespaces/bind.js';
+import { containedKinds, containerId } from '../options/namespaces.js';
 import { resolveLife } from '../options/resolve.js';
 import type { Inheritance, Life, Settings } from '../options/settings.js';
 import type { Command, Fault } from '../program/encode.js';
@@ -162,6 +163,14 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
 
   get [containerId](): number | undefined {
     return this.#number;
+  }
+
+  get [containedKinds](): readonly NamespaceKind[] {
+    return this.#origin.inheritance(this.#command)?.namespaces ?? [];
+  }
+
+  persist(kind: NamespaceKind, path: string): Promise<void> {
+    return persist(kind, path, async () => (await this.ready, this.#ended ? undefined : this.pid));
   }
 
   get stdin(): Writable | null {

@@ -7,6 +7,7 @@ import { launch, type LaunchListener } from '../launch.js';
 import type { Subject } from '../live/subject.js';
 import type { Inheritance, Placement, Settings } from '../options/settings.js';
 import { bareProgram } from '../program/compile.js';
+import { heldFds } from '../program/namespaces.js';
 import { inheritanceOf } from '../program/record.js';
 import { assemble, encode, type Command, type Fault, type Image } from '../program/encode.js';
 
@@ -26,6 +27,8 @@ let runs = 0;
 
 export class Template {
   readonly settings: Settings | BareSettings;
+  /** What is sent along after the streams: namespaces that are entered. Borrowed, see `launch`. */
+  readonly #held: readonly number[];
   readonly #compiled: (command: Command) => Program;
   readonly #image: Image;
   readonly #name = groupName();
@@ -36,6 +39,7 @@ export class Template {
   /** `only`: where what is kept of the run tells its command, so that this serves no other. */
   constructor(settings: Template['settings'], compiled: (command: Command) => Program, only = NO_COMMAND) {
     this.settings = settings;
+    this.#held = 'namespaces' in settings ? heldFds(settings.namespaces).map(fd => ~fd) : [];
     this.#compiled = compiled;
     this.#image = encode(compiled(only));
     const digits = this.#name.length - groupNumber(0).length;
@@ -75,7 +79,7 @@ export class Template {
   begin(run: number, command: Command, trace: boolean, fds: readonly number[], listener: LaunchListener, fault?: Fault): number {
     this.#setNumber(groupNumber(run));
     const { buffer, size } = assemble(this.#image, command, trace, fault);
-    return launch(buffer, size, fds, listener);
+    return launch(buffer, size, this.#held.length === 0 ? fds : [...fds, ...this.#held], listener);
   }
 
   inheritance(command: Command): Inheritance | undefined {

@@ -96,6 +96,8 @@ function groupOf(options: SpawnOptions, namespaces: Namespaces, identity: Identi
   }
 }
 
+const possible = <T extends Pick<Settings, 'impossible'>>({ unknown }: Namespaces, group: T): T => unknown ? { ...group, impossible: unknown } : group;
+
 /** What a process inherits from its parent unless it is told otherwise. */
 export const attributesOf = (options: Pick<SpawnOptions, 'oomScoreAdj' | 'nice'>): Pick<Settings, 'oomScoreAdj' | 'nice'> => ({
   oomScoreAdj: check.optional(options.oomScoreAdj, v => check.integer('oomScoreAdj', v, -1000, 1000), undefined),
@@ -129,7 +131,7 @@ export function resolve(options: SpawnOptions): Settings {
     affinity: resolveAffinity(options.cpuAffinity) ?? ALL_PROCESSORS,
     capabilities,
     noNewPrivileges: check.optional(options.noNewPrivileges, v => check.boolean('noNewPrivileges', v), true),
-    ...groupOf(options, namespaces, identity, registration),
+    ...possible(namespaces, groupOf(options, namespaces, identity, registration)),
     init: check.optional(options.init, v => check.boolean('init', v), false),
     entered: undefined,
     registration,

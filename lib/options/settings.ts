@@ -2,12 +2,16 @@
 import type { NamespaceKind } from '../../types/options.js';
 import type { ContainedError } from '../errors.js';
 
-/** `pid`: of a process in it, where that is known. */
-export type JoinSource = ({ path: string } | { container: number }) & { pid: number | undefined };
+/** `fd`: a descriptor of Node's that is sent along. `pid`: of a process in it, where that is known. */
+export type JoinSource = ({ path: string } | { container: number } | { fd: number }) & { pid: number | undefined };
 
 export interface Namespaces {
   create: ReadonlySet<NamespaceKind>;
   join: ReadonlyMap<NamespaceKind, JoinSource>;
+  /** Why they cannot be known, as of a process that is gone. */
+  unknown?: ContainedError;
+  /** Whether the same options may mean others later. */
+  momentary?: boolean;
 }
 
 export interface IdMap {

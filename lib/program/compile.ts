@@ -5,9 +5,9 @@ import type { Settings } from '../options/settings.js';
 import { divideOps, joinGroups, makeGroups, refuseFrozen, removeGroups } from './cgroup.js';
 import type { Command } from './encode.js';
 import { fileSystemOps } from './filesystem.js';
-import { cloneFlags, enterOps, idMapOps, insideRootOps, loopbackOps, openSources, separates, unshareCgroupOps } from './namespaces.js';
+import { cloneFlags, emptyRootOps, enterOps, heldFds, idMapOps, insideRootOps, loopbackOps, openSources, separates, unshareCgroupOps } from './namespaces.js';
 import type { Op } from './ops.js';
-import { afterFork, attributeOps, credentialOps, deathSignal, execOps, limitOps, nameOps, outsideStreamOps, streamOps, userOps } from './process.js';
+import { afterFork, attributeOps, credentialOps, deathSignal, execOps, limitOps, nameOps, outsideStreamOps, pauseOps, streamOps, userOps } from './process.js';
 import { recordOps } from './record.js';
 import { Slots } from './slots.js';
 import { print } from './words.js';
@@ -18,11 +18,12 @@ export interface Streams {
   pipes: readonly number[];
 }
 
-export function compile(settings: Settings, streams: Streams, command: Command): Program {
-  const slots = new Slots(streams.count);
+/** Without a command the process holds its namespaces for others, and does nothing else. */
+export function compile(settings: Settings, streams: Streams, command: Command | undefined): Program {
+  const slots = new Slots(streams.count + heldFds(settings.namespaces).length);
   const record = recordOps(settings, command);
   const group = makeGroups(settings.cgroup, slots, record.host.length);
-  const sources = openSources(settings.namespaces, slots);
+  const sources = openSources(settings.namespaces, slots, streams.count);
   const maps = idMapOps(settings.identity);
   const fileSystem = fileSystemOps(settings, slots);
   const apart = separates(settings.namespaces);
@@ -44,12 +45,13 @@ export function compile(settings: Settings, streams: Streams, command: Command):
     ...loopbackOps(settings.namespaces),
     ...nameOps(settings),
     ...fileSystem.build,                       // ends with the change of root
+    ...command || settings.fileSystem ? [] : emptyRootOps(slots),
     ...userOps(settings),                      // after it: names are those of the container
     ...streamOps(settings, streams),           // before privileges go
     ...limitOps(settings),                     // likewise; after the mounts, which take descriptors
     ...credentialOps(settings),
     ...deathSignal(settings),                  // after the ids: a change of them clears it, prctl(2)
-    ...execOps(settings, streams, command),
+    ...command ? execOps(settings, streams, command) : pauseOps(),
   ];
   const program = {
     clone: cloneFlags(settings.namespaces, apart).child,

@@ -83,6 +83,8 @@ export function credentialOps({ privileged, identity, capabilities, noNewPrivile
   ];
 }
 
+export const pauseOps = (): Op[] => [{ op: 'wait' }, { op: 'pause' }];
+
 /** Should both Node and the launcher be killed, nobody else would end it. */
 export const deathSignal = ({ registration }: Pick<Settings, 'registration'>): Op[] =>
   registration?.detached ? [] : [{ op: 'prctl', option: PR.SET_PDEATHSIG, argument: SIGKILL, more: 0 }];

@@ -36,9 +36,9 @@ export function inheritanceOf(settings: Settings, command: Command): Inheritance
   return { namespaces: [...create, ...join.keys()], identity: { user, setgroups }, cwd, env: command.env, umask, rlimits, affinity, capabilities, noNewPrivileges };
 }
 
-function recordOf(settings: Settings, command: Command): ContainerRecord | undefined {
+function recordOf(settings: Settings, command: Command | undefined): ContainerRecord | undefined {
   const { registration, cgroup, namespaces, init } = settings;
-  if (!registration) return undefined;
+  if (!registration || !command) return undefined;
   const { id, boot, created, labels, detached, keep, logSize, maker } = registration;
   return {
     version: 1, id, boot, created, command: command.argv, labels, detached, keep, init, own: [...namespaces.create], hostname: settings.hostname, logged: logSize !== undefined, maker,
@@ -49,7 +49,7 @@ function recordOf(settings: Settings, command: Command): ContainerRecord | undef
 }
 
 /** The first of the host ops: the directory is the name's reservation, and whoever makes it has it. */
-export function recordOps(settings: Settings, command: Command): { host: readonly Op[]; undo: readonly Op[] } {
+export function recordOps(settings: Settings, command: Command | undefined): { host: readonly Op[]; undo: readonly Op[] } {
   const { registration } = settings;
   const record = recordOf(settings, command);
   if (!registration || !record) return { host: [], undo: [] };

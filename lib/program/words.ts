@@ -23,6 +23,7 @@ export function stepOf(op: Op): string {
     case 'setaffinity': return 'choose the processors';
     case 'setns': return 'enter the namespace';
     case 'pidfd': return 'find the container whose namespace is entered';
+    case 'pause': return 'hold the namespaces';
     case 'loopback': return 'bring the loopback device up';
     case 'user': return `look up the user ${op.group === null ? op.name : `${op.name}:${op.group}`} in /etc/passwd and /etc/group`;
     case 'setrlimit': return `set the limit ${RLIMITS[op.resource] ?? op.resource}`;
@@ -92,6 +93,10 @@ function writeHint(path: string, errno: string): string | undefined {
   }
 }
 
+/** Why a process cannot be looked into: ptrace(2), "Ptrace access mode checking". */
+export const processHint = (errno: string): string | undefined => errno === 'ENOENT' || errno === 'ESRCH' ? 'there is no such process, or it has ended'
+  : errno === 'EACCES' || errno === 'EPERM' ? 'the process is of another user, or has privileges that you have not: only root may enter it' : undefined;
+
 /** Cause and remedy, where step and errno tell. */
 function hintFor(op: Op | undefined, list: string, errno: string): string | undefined {
   if (op?.op === 'write') return writeHint(op.path ?? '', errno);
@@ -104,7 +109,14 @@ function hintFor(op: Op | undefined, list: string, errno: string): string | unde
     case 'moveMembers EBUSY': return 'they fork faster than they can be moved: pause the container, or give it a pids.max';
     case 'setns ESRCH': case 'pidfd ESRCH': return 'the container has ended';
     case 'user ENOENT': return 'give a number, or add it to the /etc/passwd of the root';
-    case 'open ENOENT': case 'openTree ENOENT': return /\/tasks$|cgroup/.test((op as { path?: string }).path ?? '') ? 'somebody has removed the group' : 'the directory or file does not exist on the host';
+    case 'setns EINVAL': return 'the file is no namespace, or one of another kind; or the user namespace is the one that the caller is in anyway';
+    case 'setns EPERM': return 'only root may enter it, or who enters the user namespace that owns it as well: name `user` in ns too';
+    case 'setns ESRCH': case 'pidfd ESRCH': return 'the process whose namespace it is has ended';
+    case 'umount EINVAL': return 'nothing is mounted there';
+    case 'open ENOENT': case 'open ESRCH': case 'open EACCES': case 'open EPERM': case 'openTree ENOENT':
+      if (/^\/proc\/\d+\/ns\//.test((op as { path?: string }).path ?? '')) return processHint(errno);
+      if (!errno.startsWith('ENO')) return undefined;
+      return /\/tasks$|cgroup/.test((op as { path?: string }).path ?? '') ? 'somebody has removed the group' : 'the directory or file does not exist on the host';
     case 'overlay ELOOP': return 'one layer lies inside another';
     case 'overlay EINVAL': return 'the kernel log (dmesg) tells which directory it refuses; upper and work must be on one file system that is no overlay itself';
     case 'ensure EROFS': return 'the root is read-only and has no such path: mount on one that is there, below /tmp or /run, or give a rootfs';
