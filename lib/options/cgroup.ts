@@ -231,5 +231,6 @@ export function countingGroup(group: CgroupSetting | undefined): CgroupSetting |
   const directory = join(cpuacct, groupName());
   const where: Placement = { unified: undefined, v1: new Map([['cpuacct', directory]]) };
   const others = base.v1.filter(place => place.directory !== directory);
-  return { ...base, v1: [...others, { controller: 'cpuacct', directory }], counters: [...base.counters, ...countersOf(where)], time: timeIn(where) };
+  const all: Placement = { unified: undefined, v1: new Map([...base.where.v1, ['cpuacct', directory]]) };
+  return { ...base, where: all, v1: [...others, { controller: 'cpuacct', directory }], counters: [...base.counters, ...countersOf(where)], time: timeIn(where) };
 }
