@@ -20,7 +20,7 @@ const STANDING_NAMES = [...NAMES, 'threaded', 'manager'];
 /** Counters that usage.ts reads, by v1 controller. */
 const V1_COUNTERS: Record<string, readonly string[]> = {
   memory: ['memory.max_usage_in_bytes', 'memory.oom_control'],
-  cpuacct: ['cpuacct.usage_user', 'cpuacct.usage_sys'],
+  cpuacct: ['cpuacct.usage', 'cpuacct.usage_user', 'cpuacct.usage_sys'],
   cpu: ['cpu.stat'],
   pids: ['pids.peak'],
   blkio: ['blkio.throttle.io_service_bytes_recursive'],
