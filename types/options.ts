@@ -245,9 +245,10 @@ export interface SpawnOptions {
    * Milliseconds of processor time that all processes of the container may use together; then it is ended as by `timeout`,
    * with the reason `'cpu-timeout'`. Default: no limit. Counted by its cgroup, and one is made for it where none is asked for and
    * one can be had (`cpu.stat` of v2, `cpuacct.usage` of v1); else, in a new pid namespace, by the sum over its processes
-   * (proc_pid_stat(5), in steps of 10 ms). Where neither can be had it is refused with ENOTSUP. It is looked at before it can be
-   * reached and then every 4 ms; so it may be passed by that times the processors, or 20 ms of all of them when it had slept. A
-   * single process that has used it and a second more is killed by the kernel, however busy Node is: getrlimit(2), RLIMIT_CPU.
+   * (proc_pid_stat(5), in steps of 10 ms, and of children whose parent ignores SIGCHLD what is seen every 100 ms). Where neither
+   * can be had it is refused with ENOTSUP. It is looked at before it can be reached and then every 4 ms; so it may be passed by
+   * that times the processors, or 20 ms of all of them when it had slept. A single process that has used it and a second more is
+   * killed by the kernel, however busy Node is: getrlimit(2), RLIMIT_CPU.
    */
   cpuTimeout?: number;
   /**

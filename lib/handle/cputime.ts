@@ -5,6 +5,8 @@ import { native } from '../native.js';
 
 /** Milliseconds of processor time so far; undefined where that cannot be told now. Read off the event loop. */
 export interface TimeReader {
+  /** Milliseconds between two readings at most, where what is over before it is read is lost. */
+  readonly longest?: number;
   read(): Promise<number | undefined>;
   /** What it has seen that nobody else will tell. */
   seen?(): { userMs: number; systemMs: number };
@@ -62,7 +64,7 @@ export class TimeLimit {
 
   /** Until then even all processors together cannot use up what is left. */
   #wait(): void {
-    const ms = Math.max(this.#quiet, (this.#limit - this.#used) / processors());
+    const ms = Math.max(this.#quiet, Math.min((this.#limit - this.#used) / processors(), this.#reader.longest ?? Infinity));
     this.#timer = setTimeout(() => void this.#look(), ms).unref();
   }
 

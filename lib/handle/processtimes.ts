@@ -28,6 +28,7 @@ function statOf(text: string): Stat {
  * (getrusage(2), NOTES): that is remembered.
  */
 export class ProcessTimes implements TimeReader {
+  readonly longest = 100;
   readonly #init: () => number | undefined;
   /** When each that was found to be in it was started. */
   readonly #members = new Map<number, string>();

@@ -13,6 +13,15 @@ function oomKillsOf(before: ReadonlyMap<string, string>, after: ReadonlyMap<stri
   return count === undefined ? undefined : count - (killsIn(before) ?? 0);
 }
 
+/** v1 measures the whole, and tells user and system apart by the ticks that fell into each; v2 does so before it tells: kernel/sched/cputime.c, cputime_adjust. */
+function timeOfV1(texts: ReadonlyMap<string, string>): { userMs: number; systemMs: number } | undefined {
+  const value = (file: string): number | undefined => single(texts.get(`v1/cpuacct.${file}`));
+  const all = value('usage'), user = value('usage_user'), system = value('usage_sys');
+  if (all === undefined || user === undefined || system === undefined) return undefined;
+  const share = user + system > 0 ? user / (user + system) : 1;
+  return { userMs: all * share * 1e-6, systemMs: all * (1 - share) * 1e-6 };
+}
+
 /** `8:0 rbytes=N wbytes=N …` on v2; `8:0 Read N` on v1, where a 0 may mean that nobody counts, see `v1Io` in cgroup/stats.ts. */
 function ioOf(texts: ReadonlyMap<string, string>, direction: 'Read' | 'Write'): number | undefined {
   const sum = (text: string, pattern: RegExp): number => [...text.matchAll(pattern)].reduce((total, match) => total + Number(match[1]), 0);
@@ -30,12 +39,13 @@ export function usageOf(names: readonly string[], shared: boolean, exit: NativeE
   const texts = from(shared ? names.length : 0);
   const cpu = texts.get('unified/cpu.stat');
   const time = seen && seen.userMs + seen.systemMs > exit.userMs + exit.systemMs ? seen : exit;
+  const v1 = timeOfV1(texts);
   // 0 when somebody else has reaped it.
   const reaped = exit.maxRss > 0 ? exit : undefined;
   return {
     wallMs,
-    userMs: scaled(keyed(cpu, 'user_usec'), 1e-3) ?? scaled(single(texts.get('v1/cpuacct.usage_user')), 1e-6) ?? time.userMs,
-    systemMs: scaled(keyed(cpu, 'system_usec'), 1e-3) ?? scaled(single(texts.get('v1/cpuacct.usage_sys')), 1e-6) ?? time.systemMs,
+    userMs: scaled(keyed(cpu, 'user_usec'), 1e-3) ?? v1?.userMs ?? time.userMs,
+    systemMs: scaled(keyed(cpu, 'system_usec'), 1e-3) ?? v1?.systemMs ?? time.systemMs,
     memoryPeak: single(texts.get('unified/memory.peak')) ?? single(texts.get('v1/memory.max_usage_in_bytes')) ?? (exit.maxRss || undefined),
     pidsPeak: single(texts.get('unified/pids.peak')) ?? single(texts.get('v1/pids.peak')),
     oomKills: oomKillsOf(before, texts),

@@ -20,7 +20,7 @@ const STANDING_NAMES = [...NAMES, 'threaded', 'manager'];
 /** Counters that usage.ts reads, by v1 controller. */
 const V1_COUNTERS: Record<string, readonly string[]> = {
   memory: ['memory.max_usage_in_bytes', 'memory.oom_control'],
-  cpuacct: ['cpuacct.usage_user', 'cpuacct.usage_sys'],
+  cpuacct: ['cpuacct.usage', 'cpuacct.usage_user', 'cpuacct.usage_sys'],
   cpu: ['cpu.stat'],
   pids: ['pids.peak'],
   blkio: ['blkio.throttle.io_service_bytes_recursive'],
@@ -231,5 +231,6 @@ export function countingGroup(group: CgroupSetting | undefined): CgroupSetting |
   const directory = join(cpuacct, groupName());
   const where: Placement = { unified: undefined, v1: new Map([['cpuacct', directory]]) };
   const others = base.v1.filter(place => place.directory !== directory);
-  return { ...base, v1: [...others, { controller: 'cpuacct', directory }], counters: [...base.counters, ...countersOf(where)], time: timeIn(where) };
+  const all: Placement = { unified: undefined, v1: new Map([...base.where.v1, ['cpuacct', directory]]) };
+  return { ...base, where: all, v1: [...others, { controller: 'cpuacct', directory }], counters: [...base.counters, ...countersOf(where)], time: timeIn(where) };
 }
