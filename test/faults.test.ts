@@ -9,7 +9,7 @@ import { ContainedError, explain, spawnContained } from 'spawn-contained';
 import type { Contained, Mount, Program, SpawnOptions } from 'spawn-contained';
 import { spawnWith } from '../dist/lib/spawn.js';
 import { stepOf } from '../dist/lib/program/words.js';
-import { busyboxRoot, hierarchies, mark, needsRoot, needsUser, processesWith, sameAs, scratch, surroundings } from './env.js';
+import { busyboxRoot, hierarchies, mark, needsRoot, needsUser, processesWith, root, sameAs, scratch, surroundings } from './env.js';
 
 const { EIO, ENOMEM, EPERM } = constants.errno;
 const LISTS = ['host', 'join', 'release', 'child'] as const;
@@ -26,7 +26,12 @@ const withoutNumber = (text: string): string => text.replace(/(spawn-contained\.
 async function everyStepFails(t: typeof import('tap').t, options: SpawnOptions, wanted: { lists: string[]; ops: string[] }): Promise<void> {
   const word = mark();
   const command = ['sleep', word];
-  const works = async (): Promise<void> => t.match(await spawnContained({ ...options, command: 'true' }).exited, { reason: 'exit', code: 0 }) as never;
+  const works = async (): Promise<void> => {
+    const child = spawnContained({ ...options, command: 'true' });
+    const closed = new Promise(resolve => child.once('close', resolve));
+    t.match(await child.exited, { reason: 'exit', code: 0 });
+    await closed;
+  };
   await works();
   const program = explain({ ...options, command: ['sleep', word] });
   const all = places(program);
@@ -90,6 +95,10 @@ void t.test('as root, with all namespaces, an overlay, limits, mounts of every t
 
 void t.test('as root, with defaults', { skip: needsRoot }, async t => {
   await everyStepFails(t as never, { cgroup: {} }, { lists: ['host', 'child', 'clone'], ops: ['boundingSet', 'mknod', 'readonly', 'loopback'] });
+});
+
+void t.test('with a terminal', async t => {
+  await everyStepFails(t as never, { tty: true }, { lists: [...root ? [] : ['release'], 'child', 'clone'], ops: ['terminal', 'openTree', 'init', 'controllingTerminal'] });
 });
 
 void t.test('as root, without namespaces', { skip: needsRoot }, async t => {

@@ -9,6 +9,7 @@ import type { Readable } from 'node:stream';
 import t from 'tap';
 import { type ContainedError, explain, run, spawnContained } from 'spawn-contained';
 import type { Contained, SpawnOptions } from 'spawn-contained';
+import { native } from '../dist/lib/native.js';
 import { Dialog } from './dialog.js';
 import { busyboxRoot, fixture, mark, needsRoot, processesWith, root, runFixture, tidy, until } from './env.js';
 
@@ -281,6 +282,16 @@ tidy('a container that may not use terminals says why', async t => {
   t.match(error, { code: 'EPERM', syscall: 'terminal', hint: /c 5:2/ });
 }, { skip: needsRoot });
 
+tidy('a launcher that is killed takes no terminal along', async t => {
+  const { child, dialog } = await shell();
+  process.kill(native().launcherPid(), 'SIGKILL');
+  await dialog.ask('echo still-$((1+1))', /still-2\r\n/);
+  child.resize(55, 5);
+  await dialog.ask('stty size', /5 55\r\n/);
+  dialog.type('exit 3\n');
+  t.match(await child.exited, { reason: 'exit', code: 3 });
+});
+
 tidy('in a worker thread', async t => {
   const word = mark();
   const worker = new Worker(fixture('terminal.mjs'), { workerData: { word } });
@@ -295,7 +306,7 @@ tidy('in a worker thread', async t => {
 });
 
 tidy('a worker that is terminated while terminals are on their way', async t => {
-  for (let i = 0; i < 8; ++i) {
+  for (let i = 0; i < 5; ++i) {
     const word = mark();
     const worker = new Worker(fixture('terminal.mjs'), { workerData: { word } });
     await until(() => processesWith(word).length > 0);

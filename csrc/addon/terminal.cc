@@ -37,7 +37,7 @@ Napi::Value make_raw(const Napi::CallbackInfo& info) {
   if (tcgetattr(fd_of(info), &mode) < 0) return Napi::Number::New(info.Env(), -errno);
   const Napi::Value before = Napi::Buffer<char>::Copy(info.Env(), reinterpret_cast<const char*>(&mode), sizeof mode);
   cfmakeraw(&mode);
-  if (tcsetattr(fd_of(info), TCSADRAIN, &mode) < 0) return Napi::Number::New(info.Env(), -errno);
+  if (tcsetattr(fd_of(info), TCSANOW, &mode) < 0) return Napi::Number::New(info.Env(), -errno);
   return before;
 }
 
@@ -47,7 +47,7 @@ Napi::Value set_mode(const Napi::CallbackInfo& info) {
   termios mode;
   if (bytes.Length() != sizeof mode) return Napi::Number::New(info.Env(), -EINVAL);
   memcpy(&mode, bytes.Data(), sizeof mode);
-  return result(info, tcsetattr(fd_of(info), TCSADRAIN, &mode));
+  return result(info, tcsetattr(fd_of(info), TCSANOW, &mode));
 }
 
 }  // namespace

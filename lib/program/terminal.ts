@@ -15,7 +15,8 @@ const ptmx = ({ fileSystem }: Settings): string => fileSystem?.mounts.some(({ ty
 
 /** As runc: what is written to the console of the container is seen on its terminal. Bound by fd: CVE-2025-52565. */
 function consoleOps({ fileSystem }: Settings, slots: Slots): Op[] {
-  if (!fileSystem?.mounts.some(({ type, target }) => type === 'dev' && target === '/dev')) return [];
+  const at = (path: string): string | undefined => fileSystem?.mounts.find(({ target }) => target === path)?.type;
+  if (at('/dev') !== 'dev' || at('/dev/console') !== undefined) return [];
   const slot = slots.take();
   return [
     { op: 'ensure', path: '/dev/console', root: CWD, kind: ENSURE.file, like: -1 },
