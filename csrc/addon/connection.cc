@@ -33,7 +33,7 @@ struct Waiting {
 struct Record {
   Listener* listener;
   std::vector<uint8_t> undo;  // its section of the request, for another launcher
-  uint32_t host_ops;
+  uint32_t outside_ops;
   uint64_t clone_flags;
   bool joins, init;
   bool sent = false, ready = false, lost = false, killed = false;
@@ -182,7 +182,7 @@ void hand_over(Ledger* ledger) {
   for (auto& [id, record] : records) {
     if (!record.sent) continue;
     Header header = plain_header(Request::kAdopt, id);
-    header.done = record.host_ops;
+    header.done = record.outside_ops;
     header.clone_flags = record.clone_flags;
     header.flags = record.init ? static_cast<uint32_t>(kInit) : 0;
     if (!record.ready) {
@@ -313,7 +313,7 @@ void spawn(Listener* listener, const uint8_t* request, size_t size, std::vector<
   for (const uint32_t count : program.counts) ops += count;
   bool init = false;
   for (uint32_t i = 0; i < ops; ++i) init |= program.ops()[i].code == Code::init;
-  records.emplace(header.id, Record{listener, {undo, request + size}, program.counts[kHost], header.clone_flags,
+  records.emplace(header.id, Record{listener, {undo, request + size}, program.counts[kHost] + program.counts[kRelease], header.clone_flags,
                                     program.counts[kJoin] > 0, init});
   if (const int error = ensure_running()) {
     close_owned(fds);

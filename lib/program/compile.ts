@@ -7,7 +7,7 @@ import type { Command } from './encode.js';
 import { fileSystemOps } from './filesystem.js';
 import { cloneFlags, enterOps, idMapOps, insideRootOps, loopbackOps, openSources, separates, unshareCgroupOps } from './namespaces.js';
 import type { Op } from './ops.js';
-import { afterFork, attributeOps, credentialOps, deathSignal, execOps, limitOps, nameOps, outsideStreamOps, streamOps, userOps } from './process.js';
+import { affinityOps, afterFork, attributeOps, credentialOps, deathSignal, execOps, limitOps, nameOps, outsideStreamOps, streamOps, userOps } from './process.js';
 import { Slots } from './slots.js';
 import { print } from './words.js';
 
@@ -17,18 +17,28 @@ export interface Streams {
   pipes: readonly number[];
 }
 
+/**
+ * Whether the groups are made while the process mounts, and joined when it has: not when they are mounted too, nor by who is
+ * not root, since by then the process may have ids that the caller may not move (kernel/cgroup/cgroup-v1.c,
+ * __cgroup1_procs_write).
+ */
+const joinsLate = ({ cgroup, fileSystem, hostPrivileged }: Settings, apart: boolean): boolean =>
+  !apart && (hostPrivileged || cgroup?.v1.length === 0) && !fileSystem?.mounts.some(({ type }) => type === 'cgroup');
+
 export function compile(settings: Settings, streams: Streams, command: Command): Program {
   const slots = new Slots(streams.count);
-  const group = makeGroups(settings.cgroup, slots);
+  const apart = separates(settings.namespaces);
+  const late = joinsLate(settings, apart);
+  const group = makeGroups(settings.cgroup, slots, late);
   const sources = openSources(settings.namespaces, slots);
   const maps = idMapOps(settings.identity);
   const fileSystem = fileSystemOps(settings, slots);
-  const apart = separates(settings.namespaces);
 
+  const join = [...joinGroups(group), ...affinityOps(settings)];
   // What a process does first, whichever process that is.
   const arrive: Op[] = [
-    ...joinGroups(group),                      // while it is alone: a write to `tasks` moves one thread
-    ...maps.length > 0 ? [{ op: 'wait' } as const] : [],  // without its id map a process is nobody
+    ...late ? [] : join,                       // while it is alone: a write to `tasks` moves one thread
+    ...maps.length > 0 ? [{ op: 'wait', to: 0, count: 0 } as const] : [],  // without its id map a process is nobody
     ...attributeOps(settings),                 // before anything is entered: they are written to the host's /proc
     ...enterOps(settings, sources),
   ];
@@ -36,11 +46,12 @@ export function compile(settings: Settings, streams: Streams, command: Command):
     ...apart ? [] : arrive,
     ...fileSystem.open,                        // as the caller still: what it may read, it may hand in
     ...insideRootOps(settings),                // a file made by an id without a mapping is EOVERFLOW
-    ...unshareCgroupOps(settings.namespaces),  // after the groups are joined: its root is the group one is in
+    ...late ? [] : unshareCgroupOps(settings.namespaces),  // after the groups are joined: its root is the group one is in
     ...afterFork(),
     ...loopbackOps(settings.namespaces),
     ...nameOps(settings),
     ...fileSystem.build,                       // ends with the change of root
+    ...late ? [...join, ...unshareCgroupOps(settings.namespaces)] : [],  // while it may: privileges go below
     ...userOps(settings),                      // after it: names are those of the container
     ...streamOps(settings, streams),           // before privileges go
     ...limitOps(settings),                     // likewise; after the mounts, which take descriptors
@@ -48,15 +59,17 @@ export function compile(settings: Settings, streams: Streams, command: Command):
     ...deathSignal(),                          // after the ids: a change of them clears it, prctl(2)
     ...execOps(settings, streams, command),
   ];
+  const host = [...group.host, ...sources.ops, ...outsideStreamOps(settings, streams)];
+  const release: Op[] = [...maps.length > 0 ? [...maps, { op: 'go', from: 0, count: 0 } as const] : [], ...group.release];
   const program = {
     clone: cloneFlags(settings.namespaces, apart).child,
     joinClone: cloneFlags(settings.namespaces, apart).intermediate,
     cgroupSlot: group.slot,
-    host: [...group.host, ...sources.ops, ...outsideStreamOps(settings, streams)],
+    host,
     join: apart ? arrive : [],
     child,
-    release: maps,
-    undo: removeGroups(settings, group),
+    release,
+    undo: removeGroups(settings, group, [...host, ...release]),
   };
   return { ...program, toString: () => print(program) };
 }
