@@ -2,7 +2,7 @@
 // fit into the socket is queued for the connection's thread. That thread is started with the first request and lives as
 // long as the process: it starts the launcher, hears what it reports, reaps the contained processes (they are its
 // children), and starts another launcher when one is killed. One mutex guards it all and is never held over a call
-// that can block.
+// that takes long.
 #include "connection.hpp"
 
 #include "packet.hpp"
@@ -42,6 +42,7 @@ struct Record {
 
 // Never destroyed: the thread still uses them while a Node that exits runs destructors.
 std::mutex& mutex = *new std::mutex;
+std::mutex& delivering = *new std::mutex;  // taken after `mutex`: a listener is told something
 std::unordered_map<uint32_t, Record>& records = *new std::unordered_map<uint32_t, Record>;
 std::deque<Waiting>& queue = *new std::deque<Waiting>;
 Started& launcher = *new Started;
@@ -60,8 +61,8 @@ void wake() {
   (void)!write(wake_fd, &one, sizeof one);
 }
 
-void deliver(Record& record, Event* event) {
-  if (record.listener) record.listener->hear(event);
+void deliver(Listener* listener, Event* event) {
+  if (listener) listener->hear(event);
   else delete event;
 }
 
@@ -76,7 +77,7 @@ void fail(uint32_t id, int error) {
   event->message.list = kClone;
   event->message.error = error;
   event->message.status = -1;
-  deliver(found->second, event);
+  deliver(found->second.listener, event);
   records.erase(found);
 }
 
@@ -150,28 +151,40 @@ Ledger::Entry final_entry(const Ledger::Entry& entry, bool joins) {
   return ret;
 }
 
+// Not called with the lock held: reaping takes a process apart, and whoever is told preempts this thread and may want to
+// spawn at once. `delivering` keeps the listener there until it has heard.
 void on_message(const char* bytes, size_t size) {
   auto* event = new Event;
   memcpy(&event->message, bytes, sizeof event->message);
   const Message& message = event->message;
   event->text.assign(bytes + sizeof message, bytes + size);
 
-  const std::lock_guard<std::mutex> lock(mutex);
-  const auto found = records.find(message.id);
+  std::unique_lock<std::mutex> lock(mutex);
+  auto found = records.find(message.id);
   if (found == records.end()) return delete event;
-  Record& record = found->second;
   int ignored;
+  Listener* listener;
   if (message.report == Report::kReady) {
-    record.ready = true;
-    record.pid = message.pid;
+    found->second.ready = true;
+    found->second.pid = message.pid;
+    listener = found->second.listener;
+    const std::lock_guard<std::mutex> hearing(delivering);
+    lock.unlock();
     reap(message.helper, &ignored, nullptr);  // it ends as soon as it has handed over
-    return deliver(record, event);
+    return deliver(listener, event);
   }
-  if (!record.ready) reap(message.helper ? message.helper : record.helper, &ignored, nullptr);
+  const pid_t helper = found->second.ready ? 0 : message.helper ? message.helper : found->second.helper;
+  lock.unlock();
+  reap(helper, &ignored, nullptr);
   reap(message.pid, &event->wait_status, &event->usage);
-  event->lost = record.lost;
-  deliver(record, event);
+  lock.lock();
+  found = records.find(message.id);
+  listener = found->second.listener;
+  event->lost = found->second.lost;
   records.erase(found);
+  const std::lock_guard<std::mutex> hearing(delivering);
+  lock.unlock();
+  deliver(listener, event);
 }
 
 // The successor of a killed launcher: what ran goes on running and is watched; what was being started is killed, since
@@ -341,6 +354,7 @@ void forget(Listener* listener) {
     record.killed = true;
     send_signal(id, SIGKILL);
   }
+  const std::lock_guard<std::mutex> told(delivering);
 }
 
 void connect() {
