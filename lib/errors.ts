@@ -68,6 +68,11 @@ export class ContainedError extends Error implements ContainedErrorFields {
   }
 }
 
+/** What this host cannot do, whoever asks: no system call has failed. */
+export const notSupported = (step: string, hint: string): ContainedError => new ContainedError({
+  code: 'ENOTSUP', errno: 0, syscall: undefined, path: undefined, dest: undefined, step, hint,
+});
+
 /** `ENOENT` for 2. */
 export const errnoName = (errno: number): string => ERRNO_NAMES.get(errno) ?? `errno ${errno}`;
 
@@ -81,6 +86,7 @@ export class CommandFailed extends Error implements RunResult<string | Buffer> {
   readonly code: number | null;
   readonly signal: NodeJS.Signals | null;
   readonly usage: RunResult['usage'];
+  readonly output?: NonNullable<RunResult['output']>;
   readonly stdout: string | Buffer;
   readonly stderr: string | Buffer;
 
@@ -93,6 +99,7 @@ export class CommandFailed extends Error implements RunResult<string | Buffer> {
     this.code = result.code;
     this.signal = result.signal;
     this.usage = result.usage;
+    if (result.output) this.output = result.output;
     this.stdout = result.stdout;
     this.stderr = result.stderr;
   }

@@ -51,10 +51,17 @@ export function listen(): void {
   listening = true;
 }
 
-/** `fds` become the first slots; an owned one is closed once it is sent, ~fd stays the caller's. Returns the id. */
-export function launch(request: ArrayBuffer, size: number, fds: readonly number[], listener: LaunchListener): number {
-  const id = native().spawn(request, size, fds);
+function enter(id: number, listener: LaunchListener): number {
   live.set(id, { listener, ref: false, scope: new AsyncResource('spawn-contained') });
   setRef(id, true);
   return id;
+}
+
+/** Waits for the end of a container that another process has started. Returns an id for it. */
+export const attend = (pid: number, startTime: number, cloneFlags: number, init: boolean, listener: LaunchListener): number =>
+  enter(native().attend(pid, startTime, cloneFlags, init), listener);
+
+/** `fds` become the first slots; an owned one is closed once it is sent, ~fd stays the caller's. Returns the id. */
+export function launch(request: ArrayBuffer, size: number, fds: readonly number[], listener: LaunchListener): number {
+  return enter(native().spawn(request, size, fds), listener);
 }

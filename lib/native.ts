@@ -20,6 +20,10 @@ export interface NativeExit {
   userMs: number;
   systemMs: number;
   maxRss: number;
+  voluntarySwitches: number;
+  involuntarySwitches: number;
+  minorFaults: number;
+  majorFaults: number;
   /** What the `read` ops read, each followed by NUL. */
   counters: string;
 }
@@ -41,6 +45,8 @@ interface Native {
   listen(listener: NativeListener): void;
   /** `fds`: owned, and closed when they are sent; ~fd: borrowed. Returns the container's id. */
   spawn(request: ArrayBuffer, size: number, fds: readonly number[]): number;
+  /** Waits for the end of a container that another launcher has started; returns an id for it. */
+  attend(pid: number, startTime: number, cloneFlags: number, init: boolean): number;
   signal(id: number, signal: number): void;
   /** [read end, write end, …] of `count` pipes, or [negative errno] and none. */
   pipes(count: number): number[];

@@ -1,9 +1,11 @@
 // A command to its end, with its output.
 import type { Readable, Writable } from 'node:stream';
 import type { Contained, Outcome, RunResult } from '../types/contained.js';
-import type { RunOptions } from '../types/options.js';
+import type { CollectOptions, RunOptions, SpawnOptions } from '../types/options.js';
+import type { SandboxRunOptions } from '../types/sandbox.js';
 import { CommandFailed, OptionError } from './errors.js';
 import * as check from './options/check.js';
+import { bytesOf } from './options/output.js';
 import { spawnContained } from './spawn.js';
 
 /** Everything a stream says, or the first `most` bytes of it; the rest is read and dropped, so that nobody waits. */
@@ -27,9 +29,36 @@ function feed(stdin: Writable | null, input: string | Uint8Array | undefined): v
   stdin?.end(input ?? '');
 }
 
-async function finish(child: Contained, input: RunOptions['input'], most: number): Promise<[Outcome, Buffer, Buffer]> {
+async function finish(child: Contained, input: CollectOptions['input'], most: number): Promise<[Outcome, Buffer, Buffer]> {
   feed(child.stdin, input);
   return Promise.all([child.exited, collect(child.stdout, most), collect(child.stderr, most)]);
+}
+
+/** The options of `run` that are its own, checked, and all others. A `maxOutput` that is no size is one of the others. */
+export function splitOptions<T extends SandboxRunOptions>(options: T): { own: Collecting; rest: Omit<T, keyof CollectOptions> & Pick<SpawnOptions, 'maxOutput'> } {
+  const { input, maxOutput, encoding = 'utf8', reject = true, ...rest } = check.object('options', options) as unknown as T;
+  if (input !== undefined && typeof input !== 'string' && !(input instanceof Uint8Array)) throw new OptionError('input', input, 'a string or bytes', 'ERR_INVALID_ARG_TYPE');
+  if (encoding !== 'buffer' && !Buffer.isEncoding(encoding)) throw new OptionError('encoding', encoding, "an encoding of Buffer, or 'buffer'");
+  const whole = typeof maxOutput === 'object';
+  const most = whole ? Infinity : check.optional(maxOutput, v => bytesOf('maxOutput', v), Infinity);
+  return { own: { input, most, encoding, reject: check.boolean('reject', reject) }, rest: whole ? { ...rest, maxOutput } : rest };
+}
+
+export interface Collecting {
+  input: CollectOptions['input'];
+  /** Bytes of each stream. */
+  most: number;
+  encoding: BufferEncoding | 'buffer';
+  reject: boolean;
+}
+
+/** What a container that was started says, and how it ends. */
+export async function collected(child: Contained, { input, most, encoding, reject }: Collecting): Promise<RunResult<string | Buffer>> {
+  const [outcome, stdout, stderr] = await finish(child, input, most);
+  const text = (bytes: Buffer): string | Buffer => encoding === 'buffer' ? bytes : bytes.toString(encoding);
+  const result = { ...outcome, stdout: text(stdout), stderr: text(stderr) };
+  if (reject && !(outcome.reason === 'exit' && outcome.code === 0)) throw new CommandFailed(child.spawnargs, result);
+  return result;
 }
 
 /**
@@ -41,16 +70,6 @@ async function finish(child: Contained, input: RunOptions['input'], most: number
 export function run(options: RunOptions & { encoding: 'buffer' }): Promise<RunResult<Buffer>>;
 export function run(options: RunOptions): Promise<RunResult>;
 export async function run(options: RunOptions): Promise<RunResult<string | Buffer>> {
-  const { input, maxOutput, encoding = 'utf8', reject = true, ...spawn } = check.object('options', options) as unknown as RunOptions;
-  if (input !== undefined && typeof input !== 'string' && !(input instanceof Uint8Array)) throw new OptionError('input', input, 'a string or bytes', 'ERR_INVALID_ARG_TYPE');
-  if (encoding !== 'buffer' && !Buffer.isEncoding(encoding)) throw new OptionError('encoding', encoding, "an encoding of Buffer, or 'buffer'");
-  const most = check.optional(maxOutput, v => check.integer('maxOutput', v, 0, Number.MAX_SAFE_INTEGER), Infinity);
-  check.boolean('reject', reject);
-
-  const child = spawnContained(spawn);
-  const [outcome, stdout, stderr] = await finish(child, input, most);
-  const text = (bytes: Buffer): string | Buffer => encoding === 'buffer' ? bytes : bytes.toString(encoding);
-  const result = { ...outcome, stdout: text(stdout), stderr: text(stderr) };
-  if (reject && !(outcome.reason === 'exit' && outcome.code === 0)) throw new CommandFailed(child.spawnargs, result);
-  return result;
+  const { own, rest } = splitOptions(options);
+  return await collected(spawnContained(rest), own);
 }

@@ -1,18 +1,17 @@
 // The table of contents: options → settings → program → launcher → handle.
 import type { Contained } from '../types/contained.js';
-import type { RunOptions, SpawnOptions } from '../types/options.js';
+import type { Command, SpawnOptions } from '../types/options.js';
 import type { Program } from '../types/program.js';
 import { ContainedProcess } from './handle/contained.js';
-import { isPipe, resolveStdio, type Entry } from './handle/stdio.js';
+import { checkOutput, resolveStdio, shapeOf, streamsOf, type Entry } from './handle/stdio.js';
 import * as check from './options/check.js';
 import { keyOf } from './options/key.js';
 import { resolve, resolveCommand, resolveLife } from './options/resolve.js';
+import type { Settings } from './options/settings.js';
 import { compile } from './program/compile.js';
-import type { Fault } from './program/encode.js';
-import { Template } from './program/template.js';
+import type { Command as Words, Fault } from './program/encode.js';
+import { Template } from './handle/template.js';
 import { OptionError } from './errors.js';
-
-type Command = RunOptions['command'];
 
 /** The two ways to call: options with a command in them, or as child_process.spawn. */
 function callOf(first: unknown, args: unknown, options: unknown): { command: unknown; options: SpawnOptions } {
@@ -41,31 +40,40 @@ export function spawnContained(first: unknown, args?: unknown, last?: unknown): 
 /** `fault` is for this library's tests: the step that is to fail. */
 export function spawnWith(options: SpawnOptions, command: unknown, fault?: Fault): ContainedProcess {
   check.object('options', options);
-  const entries = resolveStdio(options.stdio);
-  const template = templateOf(options, entries);
-  return new ContainedProcess(template, resolveCommand(options, command), resolveLife(options), entries, fault);
+  const entries = resolveStdio(options.stdio, options.detached);
+  checkOutput(options.maxOutput, entries);
+  const words = resolveCommand(options, command);
+  return new ContainedProcess(templateOf(options, entries, words), words, resolveLife(options), entries, fault);
 }
 
 const templates = new Map<string, Template>();
 const MOST_TEMPLATES = 64;
 
+/** What depends on the state of the host is looked at again. */
+export const isLasting = ({ cgroup, impossible, namespaces }: Settings): boolean => !impossible && !namespaces.momentary && !(cgroup && cgroup.enable.length > 0);
+
+/** Checked and compiled: for every run with these settings whose streams are of these kinds. */
+export const templateFor = (settings: Settings, entries: readonly Entry[], only?: Words): Template => new Template(settings, words => compileFor(settings, entries, words), only);
+
 /** The same options mean the same program: it is checked and compiled once. */
-function templateOf(options: SpawnOptions, entries: readonly Entry[]): Template {
+function templateOf(options: SpawnOptions, entries: readonly Entry[], words: Words): Template {
+  if (options.id !== undefined || options.detached) return templateFor(resolve(options), entries, words);
   const key = keyOf(options);
-  const kinds = entries.map(entry => isPipe(entry) ? 'p' : '-').join('');
-  const known = key === undefined ? undefined : templates.get(key + kinds);
+  const shape = shapeOf(entries);
+  const known = key === undefined ? undefined : templates.get(key + shape);
   if (known) return known;
   const settings = resolve(options);
-  const template = new Template(settings, command => compile(settings, streamsOf(entries), command));
-  const { cgroup, impossible } = settings;
-  // What depends on the state of the host is looked at again.
-  const lasting = !impossible && !(cgroup && cgroup.enable.length > 0);
-  if (key !== undefined && lasting) {
+  const template = templateFor(settings, entries);
+  if (key !== undefined && isLasting(settings)) {
     if (templates.size >= MOST_TEMPLATES) templates.delete(templates.keys().next().value!);
-    templates.set(key + kinds, template);
+    templates.set(key + shape, template);
   }
   return template;
 }
+
+/** What goes to a log goes through pipes, too, although they are not ours. */
+const compileFor = (settings: Settings, entries: readonly Entry[], command: Words): Program =>
+  compile(settings, settings.registration?.logSize === undefined ? streamsOf(entries) : { count: entries.length, pipes: [1, 2] }, command);
 
 /** What `spawnContained` would do, op by op, without doing it. `String(program)` is readable. Throws as that does. */
 export function explain(options: SpawnOptions & { command: Command }): Program;
@@ -75,10 +83,5 @@ export function explain(first: unknown, args?: unknown, last?: unknown): Program
   check.object('options', options);
   const settings = resolve(options);
   if (settings.impossible) throw settings.impossible;
-  return compile(settings, streamsOf(resolveStdio(options.stdio)), resolveCommand(options, command));
+  return compileFor(settings, resolveStdio(options.stdio, options.detached), resolveCommand(options, command));
 }
-
-const streamsOf = (entries: readonly Entry[]): { count: number; pipes: number[] } => ({
-  count: entries.length,
-  pipes: entries.flatMap((entry, i) => isPipe(entry) ? [i] : []),
-});

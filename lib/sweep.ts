@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import type { SweepReport } from '../types/sweep.js';
 import * as actions from './cgroup/actions.js';
 import { cgroupHost, GROUP_PREFIX, unifiedPlaces, v1Parent } from './host/cgroups.js';
-import { startTimeOf } from './host/facts.js';
+import { bootId, startTimeOf } from './host/facts.js';
+import { allKept, forget, lives, takeAwayGroup, type Kept } from './registry/records.js';
 
 /** Whether the owner that is named in a group is still alive: its pid, and that it started when the name says. */
 function ownerLives(name: string): boolean {
@@ -12,18 +13,25 @@ function ownerLives(name: string): boolean {
   return pid !== undefined && start !== undefined && startTimeOf(Number(pid)) === start;
 }
 
+interface Report { removed: string[]; killed: number; failed: { path: string; error: Error }[] }
+
 /** Where this host's groups of ours stand. */
-function parents(): { directory: string; unified: boolean }[] {
-  const v1 = [...cgroupHost().v1.keys()].flatMap(controller => v1Parent(controller) ?? []);
+function parents(): { directory: string; controller: string }[] {
+  const v1 = new Map<string, string>();
+  // The freezer first: who is frozen there does not die of what the others are told.
+  for (const controller of ['freezer', ...cgroupHost().v1.keys()]) {
+    const directory = v1Parent(controller);
+    if (directory !== undefined && !v1.has(directory)) v1.set(directory, controller);
+  }
   return [
-    ...unifiedPlaces().map(directory => ({ directory, unified: true })),
-    ...[...new Set(v1)].map(directory => ({ directory, unified: false })),
+    ...unifiedPlaces().map(directory => ({ directory, controller: '' })),
+    ...[...v1].map(([directory, controller]) => ({ directory, controller })),
   ];
 }
 
 /** How many processes it has killed. */
-async function remove(directory: string, unified: boolean): Promise<number> {
-  const where = unified ? { unified: { directory, controllers: [] }, v1: new Map<string, string>() } : { unified: undefined, v1: new Map([['', directory]]) };
+async function remove(directory: string, controller: string): Promise<number> {
+  const where = controller === '' ? { unified: { directory, controllers: [] }, v1: new Map<string, string>() } : { unified: undefined, v1: new Map([[controller, directory]]) };
   let members = 0;
   for (const group of await actions.depthFirst(directory)) members += (await actions.orGone(readFile(join(group, 'cgroup.procs'), 'utf8'), '')).split('\n').length - 1;
   await actions.kill(where);
@@ -33,21 +41,37 @@ async function remove(directory: string, unified: boolean): Promise<number> {
 
 /**
  * Removes the cgroups, and kills the processes in them, of processes of this library that have died together with their
- * launcher. One that still runs is left alone. Nothing else of a container outlives its processes.
+ * launcher, and what is known of containers with a name of which nobody knows how they ended. One that still runs is left
+ * alone. Nothing else of a container outlives its processes.
  */
 export async function sweep(): Promise<SweepReport> {
-  const report: { removed: string[]; killed: number; failed: { path: string; error: Error }[] } = { removed: [], killed: 0, failed: [] };
-  for (const { directory, unified } of parents()) {
+  const report: Report = { removed: [], killed: 0, failed: [] };
+  for (const { directory, controller } of parents()) {
     const names = (await readdir(directory)).filter(name => name.startsWith(GROUP_PREFIX) && !ownerLives(name));
     for (const name of names) {
       const path = join(directory, name);
       try {
-        report.killed += await remove(path, unified);
+        report.killed += await remove(path, controller);
         report.removed.push(path);
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code !== 'ENOENT') report.failed.push({ path, error: error as Error });
       }
     }
   }
+  for (const kept of await allKept()) await sweepKept(kept, report);
   return report;
+}
+
+/** Nobody watches it any more, nor will tell how it has ended; one that goes on running without is let be. */
+async function sweepKept({ first, keeper, outcome, record, directory }: Kept, report: Report): Promise<void> {
+  if (outcome !== undefined || lives(keeper) || lives(first)) return;
+  // It is being made, by a process that goes on or has ended with it.
+  if (!keeper && record.boot === bootId() && startTimeOf(record.maker.pid) === record.maker.start) return;
+  try {
+    await takeAwayGroup(record);
+    await forget(directory);
+    report.removed.push(directory);
+  } catch (error) {
+    report.failed.push({ path: directory, error: error as Error });
+  }
 }

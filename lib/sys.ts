@@ -1,6 +1,6 @@
 // System calls as such. Those on the calling thread are single ops of the launcher's interpreter, run by the addon.
 import type { CloneOptions, Sys, WriteResult } from '../types/sys.js';
-import { ContainedError, errnoName } from './errors.js';
+import { errnoName } from './errors.js';
 import { ContainedProcess } from './handle/contained.js';
 import { resolveStdio } from './handle/stdio.js';
 import { native } from './native.js';
@@ -8,18 +8,14 @@ import * as check from './options/check.js';
 import { CLONE, MNT, MS } from './program/constants.js';
 import { encodeSection } from './program/encode.js';
 import type { Op } from './program/ops.js';
-import { bareTemplate } from './program/template.js';
-import { stepOf } from './program/words.js';
+import { bareTemplate } from './handle/template.js';
+import { opError } from './program/words.js';
 
 const SIGKILL = 9;
 
 function apply(op: Op, fds: readonly number[] = []): void {
   const errno = native().apply(encodeSection([op]), fds);
-  if (errno === 0) return;
-  const text = op as { source?: string | null; target?: string | null };
-  throw new ContainedError({
-    code: errnoName(errno), errno: -errno, syscall: op.op, path: text.source ?? undefined, dest: text.target ?? undefined, step: stepOf(op), hint: undefined,
-  });
+  if (errno !== 0) throw opError(op, 'host', errno);
 }
 
 const fdOf = (value: unknown): number => check.integer('fd', value, 0, 2 ** 31 - 1);
@@ -41,7 +37,7 @@ function clone(flags: number, options: CloneOptions): ContainedProcess {
   const strings = (path: string, value: readonly string[]): string[] => check.array(path, value).map((text, i) => check.string(`${path}[${i}]`, text));
   const entries = resolveStdio(options.stdio ?? 'ignore');
   const command = { file, search: '', argv: strings('argv', options.argv ?? [file]), env: strings('env', options.env ?? []) };
-  const life = { timeout: undefined, signal: undefined, killSignal: SIGKILL, killGrace: 0, trace: false };
+  const life = { timeout: undefined, cpuTimeout: undefined, output: undefined, signal: undefined, killSignal: SIGKILL, killGrace: 0, trace: false };
   return new ContainedProcess(bareTemplate(flagsOf(flags), entries.length), command, life, entries);
 }
 

@@ -1,6 +1,8 @@
 // The command `contained`, run as its users run it.
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import t from 'tap';
+import { sameAs, type Surroundings } from './env.js';
 
 const main = fileURLToPath(new URL('../dist/lib/cli/main.js', import.meta.url));
 
@@ -17,3 +19,12 @@ export function contained(...args: string[]): Result {
 
 /** A script in a container. */
 export const sh = (flags: readonly string[], script: string): Result => contained('run', ...flags, '--', 'sh', '-c', script);
+
+/** The last test of a file: what all the commands before it have left. */
+export const nothingIsLeft = (before: Surroundings): void => void t.test('nothing is left on the host', async t => {
+  const after = await sameAs(before);
+  t.same(after.children, before.children);
+  t.same(after.mounts, before.mounts);
+  t.same(after.temporary, before.temporary);
+  t.same(after.descriptors, before.descriptors);
+});

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import t from 'tap';
 
 const objects = 'build/Release/obj.target/launcher/csrc';
-const inChild = ['ops/ops', 'ops/cgroups', 'ops/credentials', 'ops/devices', 'ops/mounts', 'ops/names', 'ops/network', 'ops/scheduling', 'launcher/child', 'launcher/init'];
+const inChild = ['ops/ops', 'ops/cgroups', 'ops/credentials', 'ops/devices', 'ops/mounts', 'ops/names', 'ops/network', 'ops/scheduling', 'launcher/child', 'launcher/init', 'launcher/pause'];
 
 const undefinedSymbols = (object: string): string[] =>
   execFileSync('nm', ['-u', '-C', join(objects, `${object}.o`)], { encoding: 'utf8' })

@@ -1,15 +1,22 @@
 import type { Readable, Writable } from 'node:stream';
 import type { Cgroup, CgroupOptions } from './cgroup.js';
 import type { Contained } from './contained.js';
+import type { Namespaces } from './namespaces.js';
 
 /** The kinds of Linux namespaces: namespaces(7). */
 export type NamespaceKind = 'mnt' | 'pid' | 'net' | 'ipc' | 'uts' | 'user' | 'cgroup' | 'time';
 
 /**
- * Where a namespace comes from: `'new'`, the path of a namespace file (`/run/netns/blue`, `/proc/7/ns/net`), the pid of
- * a process in it, or a running container.
+ * Where a namespace comes from: `'new'`, `'host'` (the caller's own, as without it), the path of a namespace file
+ * (`/run/netns/blue`, `/proc/7/ns/net`), the pid of a process in it, a running container, or what `createNamespaces` made.
  */
-export type NamespaceSource = 'new' | (string & {}) | number | Contained;
+export type NamespaceSource = 'new' | 'host' | (string & {}) | number | Contained | Namespaces;
+
+/** Whose namespaces are all entered, as `nsenter --all` does: those that are not the caller's own anyway. */
+export type NamespaceOwner = number | Contained | Namespaces;
+
+/** A source for each; `all` is where those come from that are not named. */
+export type NamespaceMap = Partial<Record<NamespaceKind, NamespaceSource>> & { all?: NamespaceOwner };
 
 /** A size in bytes, or a string with a unit of 1024: `'512K'`, `'64M'`, `'2G'`, `'1T'`. */
 export type Size = number | (string & {});
@@ -93,13 +100,41 @@ export type StdioEntry = 'pipe' | 'inherit' | 'ignore' | number | Uint8Array | R
 /** One for all three, or one each; a fourth entry is the command's descriptor 3, and so on. */
 export type Stdio = 'pipe' | 'inherit' | 'ignore' | readonly StdioEntry[];
 
+/** How much may come out of stdout and stderr. Of the three limits at least one. */
+export interface OutputLimit {
+  /** Bytes of both streams together. 0 is allowed: nothing. */
+  bytes?: Size;
+  /** Lines of both streams together, which end with a newline. */
+  lines?: number;
+  /**
+   * Bytes per second of both together. The command waits when it is faster: its output is read at that rate, in portions of 20 ms,
+   * and nothing is lost.
+   */
+  rate?: Size;
+  /**
+   * What happens to the first byte beyond `bytes` or `lines`. `'truncate'`: it and all that follows is read and dropped, so that
+   * the command goes on. `'kill'`: the container is ended as by `timeout`, with the reason `'output'`. `'pause'` belongs to a
+   * `rate` alone, which never loses anything. Default: `'truncate'` with `bytes` or `lines`.
+   */
+  action?: 'truncate' | 'kill' | 'pause';
+}
+
 /** Options of `spawnContained`. */
 export interface SpawnOptions {
   /**
-   * Namespaces that the command gets. A list: these are new. An object: each new, or joined. Default: all but `time`,
-   * and `user` only where it is needed, that is without root.
+   * Namespaces that the command gets. A list: these are new. An object: each new, or entered, and those not named the
+   * caller's, or with `all` somebody else's. A pid, a container or a pod: all of that one, short for `{ all: … }`. Default:
+   * all but `time`, and `user` only where it is needed, that is without root.
+   *
+   * Who enters `mnt` has its root as `/`, also where the process that is entered has changed its own by chroot(2); the
+   * working directory is `cwd` there, the environment `env`. No mounts are made then, and no `rootfs` can be given. The user
+   * is `user`: by default nobody (root of the entered `user` namespace, where there is one), unlike nsenter(1), which
+   * stays root. Without root the `user` namespace of a container or a pod is entered with any other of it.
+   *
+   * `exited` rejects with ENOENT or ESRCH where there is no such process or file, EINVAL where a file is no namespace, or
+   * one of another kind, EACCES or EPERM where the caller may not enter: setns(2).
    */
-  ns?: readonly NamespaceKind[] | Partial<Record<NamespaceKind, NamespaceSource>>;
+  ns?: readonly NamespaceKind[] | NamespaceMap | NamespaceOwner;
   /** `'none'`: a new network namespace in which only the loopback device is there. `'host'`: the caller's. Default `'none'`. */
   network?: 'none' | 'host';
   /**
@@ -169,8 +204,42 @@ export interface SpawnOptions {
   stdio?: Stdio;
   /** A reaper as pid 1: forwards signals, reaps orphans, ends as the command ends. Default false: the command is pid 1. */
   init?: boolean;
+  /**
+   * A name by which other processes find it: `attach(id)`, `containers()`, `contained ps`. Up to 100 letters, digits and `_.-`.
+   * It is taken until the container has ended (see `autoRemove`); EEXIST when another has it. Kept in a directory of that name
+   * in /run/spawn-contained, without root in $XDG_RUNTIME_DIR/spawn-contained. It has a cgroup wherever one can be had. Default: none, or a
+   * random one with `detached`.
+   */
+  id?: string;
+  /**
+   * Whether it goes on when Node ends; the launcher (less than a megabyte) stays for it. It keeps Node
+   * running only while it starts, or when `exited` is asked for; timeouts, which end with Node, cannot be given. What it writes goes to a log (`logs()`), unless `stdio` says where else, which then
+   * may have no pipe. Default false: it ends when Node ends, in whatever way.
+   */
+  detached?: boolean;
+  /** Texts that `containers()` and `inspect()` tell again. Needs `id` or `detached`. */
+  labels?: Readonly<Record<string, string>>;
+  /** Whether nothing is known of it any more when it has ended; else how it ended and its log are, until `remove()`. Default: not `detached`. */
+  autoRemove?: boolean;
+  /** Bytes of what a detached container writes that are kept; the older half is dropped when there is more. Default `'16M'`. */
+  logSize?: Size;
   /** Milliseconds after which the command is killed, from the call on; time in the queue counts. Default: never. */
   timeout?: number;
+  /**
+   * Milliseconds of processor time that all processes of the container may use together; then it is ended as by `timeout`,
+   * with the reason `'cpu-timeout'`. Default: no limit. Counted by its cgroup, and one is made for it where none is asked for and
+   * one can be had (`cpu.stat` of v2, `cpuacct.usage` of v1); else, in a new pid namespace, by the sum over its processes
+   * (proc_pid_stat(5), in steps of 10 ms). Where neither can be had it is refused with ENOTSUP. It is looked at before it can be
+   * reached and then every 4 ms; so it may be passed by that times the processors, or 20 ms of all of them when it had slept. A
+   * single process that has used it and a second more is killed by the kernel, however busy Node is: getrlimit(2), RLIMIT_CPU.
+   */
+  cpuTimeout?: number;
+  /**
+   * How much may come out of stdout and stderr together; at least one of them must be a `'pipe'`, and what is none is not
+   * counted. A size: these bytes, and the rest is read and dropped. Counted is what the reader gets. Both are read even when
+   * nobody listens, so that the limit is noticed; up to 16 MiB are kept for the reader, and then the command waits. Default: no limit.
+   */
+  maxOutput?: Size | OutputLimit;
   /** Aborting it kills the command; `exited` still resolves, with the reason `'aborted'`. */
   signal?: AbortSignal;
   /** What `timeout`, `signal` and `kill()` send first. Default `'SIGTERM'`. */
@@ -181,16 +250,26 @@ export interface SpawnOptions {
   trace?: boolean;
 }
 
-/** Options of `run`. */
-export interface RunOptions extends SpawnOptions {
-  /** File, or file and arguments. */
-  command: string | readonly [file: string, ...args: string[]];
+/** A file, or a file and its arguments. */
+export type Command = string | readonly [file: string, ...args: string[]];
+
+/** What `run` does with a command beyond starting it. */
+export interface CollectOptions {
   /** Written to the command's standard input, which is then closed. Default: nothing. */
   input?: string | Uint8Array;
-  /** Bytes kept of each of stdout and stderr; what comes after is read and dropped. Default: no limit. */
-  maxOutput?: number;
+  /**
+   * A size: bytes kept of each of stdout and stderr; what comes after is read and dropped. An object: as for `spawnContained`.
+   * Default: no limit.
+   */
+  maxOutput?: Size | OutputLimit;
   /** How the output is returned. Default `'utf8'`. */
   encoding?: BufferEncoding | 'buffer';
   /** Whether a command that fails rejects. Default true. */
   reject?: boolean;
+}
+
+/** Options of `run`. */
+export interface RunOptions extends SpawnOptions, CollectOptions {
+  /** File, or file and arguments. */
+  command: Command;
 }

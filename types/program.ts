@@ -10,6 +10,8 @@ export interface Program {
   readonly joinClone: number;
   /** Slot of the cgroup v2 directory that the process is born into (CLONE_INTO_CGROUP), or −1. */
   readonly cgroupSlot: number;
+  /** Whether it goes on when Node ends. */
+  readonly detached: boolean;
   /** By the launcher before the clone. */
   readonly host: readonly Op[];
   /** By the intermediate process. */

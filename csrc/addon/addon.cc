@@ -69,6 +69,10 @@ class JsListener final : public Listener {
     exit["userMs"] = number(ms(event->usage.ru_utime));
     exit["systemMs"] = number(ms(event->usage.ru_stime));
     exit["maxRss"] = number(static_cast<double>(event->usage.ru_maxrss) * 1024);
+    exit["voluntarySwitches"] = number(static_cast<double>(event->usage.ru_nvcsw));
+    exit["involuntarySwitches"] = number(static_cast<double>(event->usage.ru_nivcsw));
+    exit["minorFaults"] = number(static_cast<double>(event->usage.ru_minflt));
+    exit["majorFaults"] = number(static_cast<double>(event->usage.ru_majflt));
     exit["counters"] = Napi::String::New(env, text.data(), text.size());
     callback.Call({number(m.id), number(m.pid), env.Undefined(), exit});
   }
@@ -111,6 +115,20 @@ Napi::Value spawn_request(const Napi::CallbackInfo& info) {
   reinterpret_cast<Header*>(bytes)->id = id;
   spawn(listener_of(info.Env()), bytes, info[1].As<Napi::Number>().Uint32Value(), std::move(fds));
   return Napi::Number::New(info.Env(), id);
+}
+
+// attend(pid, startTime, cloneFlags, init): a container that another launcher has started. Returns the id.
+Napi::Value attend_container(const Napi::CallbackInfo& info) {
+  Header header{};
+  header.request = Request::kWatch;
+  header.id = ++last_id;
+  header.cgroup_slot = -1;
+  header.pid = info[0].As<Napi::Number>().Int32Value();
+  header.start_time = static_cast<uint64_t>(info[1].As<Napi::Number>().Int64Value());
+  header.clone_flags = static_cast<uint64_t>(info[2].As<Napi::Number>().Int64Value());
+  header.flags = info[3].As<Napi::Boolean>() ? static_cast<uint32_t>(kInit) : 0;
+  attend(listener_of(info.Env()), header);
+  return Napi::Number::New(info.Env(), header.id);
 }
 
 void signal_container(const Napi::CallbackInfo& info) {
@@ -191,6 +209,7 @@ Napi::Value opcodes(const Napi::CallbackInfo& info) {
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports["listen"] = Napi::Function::New(env, listen);
   exports["spawn"] = Napi::Function::New(env, spawn_request);
+  exports["attend"] = Napi::Function::New(env, attend_container);
   exports["signal"] = Napi::Function::New(env, signal_container);
   exports["pipes"] = Napi::Function::New(env, make_pipes);
   exports["claim"] = Napi::Function::New(env, claim);

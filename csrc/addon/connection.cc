@@ -7,6 +7,7 @@
 
 #include "packet.hpp"
 #include "start.hpp"
+#include "thread.hpp"
 
 #include <deque>
 #include <mutex>
@@ -17,7 +18,6 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
-#include <pthread.h>
 #include <unordered_map>
 
 namespace contained {
@@ -36,6 +36,8 @@ struct Record {
   uint32_t outside_ops;
   uint64_t clone_flags;
   bool joins, init;
+  bool detached = false;      // goes on without the listener
+  uint64_t start_time = 0;    // of a container of another launcher's; else 0
   bool sent = false, ready = false, lost = false, killed = false;
   pid_t pid = 0, helper = 0;
 };
@@ -167,16 +169,22 @@ void on_message(const char* bytes, size_t size) {
   if (message.report == Report::kReady) {
     found->second.ready = true;
     found->second.pid = message.pid;
+    const bool helped = !found->second.detached;
     listener = found->second.listener;
     const std::lock_guard<std::mutex> hearing(delivering);
     lock.unlock();
-    reap(message.helper, &ignored, nullptr);  // it ends as soon as it has handed over
+    if (helped) reap(message.helper, &ignored, nullptr);  // it ends as soon as it has handed over
     return deliver(listener, event);
   }
+  const bool ours = !found->second.detached && !found->second.start_time;
   const pid_t helper = found->second.ready ? 0 : message.helper ? message.helper : found->second.helper;
   lock.unlock();
-  reap(helper, &ignored, nullptr);
-  reap(message.pid, &event->wait_status, &event->usage);
+  if (ours) {
+    reap(helper, &ignored, nullptr);
+    reap(message.pid, &event->wait_status, &event->usage);
+  } else {
+    event->usage = message.usage;
+  }
   lock.lock();
   found = records.find(message.id);
   listener = found->second.listener;
@@ -194,10 +202,11 @@ void hand_over(Ledger* ledger) {
   waiting.swap(queue);
   for (auto& [id, record] : records) {
     if (!record.sent) continue;
-    Header header = plain_header(Request::kAdopt, id);
+    Header header = plain_header(record.start_time ? Request::kWatch : Request::kAdopt, id);
     header.done = record.outside_ops;
     header.clone_flags = record.clone_flags;
-    header.flags = record.init ? static_cast<uint32_t>(kInit) : 0;
+    header.flags = (record.init ? static_cast<uint32_t>(kInit) : 0) | (record.detached ? static_cast<uint32_t>(kDetached) : 0);
+    header.start_time = record.start_time;
     if (!record.ready) {
       Ledger::Entry entry = ledger->entries[id % kLedger];
       const bool known = entry.id == id;
@@ -297,21 +306,14 @@ bool hear_all() {
 
 void* listen_thread(void*) { listen(); }
 
-// All signals are blocked in it: they are for Node's own threads. An errno when there can be none.
+// An errno when there can be no thread.
 int ensure_running() {
   if (running) return 0;
   if (wake_fd < 0) wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (wake_fd < 0) return errno;
-  sigset_t all, old;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &old);
-  pthread_t thread;
-  const int error = pthread_create(&thread, nullptr, listen_thread, nullptr);
-  pthread_sigmask(SIG_SETMASK, &old, nullptr);
-  if (error) return error;
-  pthread_detach(thread);
-  running = true;
-  return 0;
+  const int error = start_thread(listen_thread);
+  running = !error;
+  return error;
 }
 
 }  // namespace
@@ -325,9 +327,10 @@ void spawn(Listener* listener, const uint8_t* request, size_t size, std::vector<
   uint32_t ops = 0;
   for (const uint32_t count : program.counts) ops += count;
   bool init = false;
-  for (uint32_t i = 0; i < ops; ++i) init |= program.ops()[i].code == Code::init;
-  records.emplace(header.id, Record{listener, {undo, request + size}, program.counts[kHost] + program.counts[kRelease], header.clone_flags,
-                                    program.counts[kJoin] > 0, init});
+  for (uint32_t i = 0; i < ops; ++i) init |= program.ops()[i].code == Code::init || program.ops()[i].code == Code::pause;
+  const uint32_t outside = program.counts[kHost] + program.counts[kRelease];
+  const auto at = records.emplace(header.id, Record{listener, {undo, request + size}, outside, header.clone_flags, program.counts[kJoin] > 0, init}).first;
+  at->second.detached = header.flags & kDetached;
   if (const int error = ensure_running()) {
     close_owned(fds);
     return fail(header.id, error);
@@ -336,6 +339,22 @@ void spawn(Listener* listener, const uint8_t* request, size_t size, std::vector<
   if (size > kPacket && move_to_memfd(request, size, &small, &fds))
     return submit(header.id, reinterpret_cast<const uint8_t*>(&small), sizeof small, std::move(fds));
   submit(header.id, request, size, std::move(fds));
+}
+
+void attend(Listener* listener, const Header& header) {
+  static const Section nothing{sizeof nothing, {}};
+  uint8_t request[sizeof header + sizeof nothing];
+  memcpy(request, &header, sizeof header);
+  memcpy(request + sizeof header, &nothing, sizeof nothing);
+
+  const std::lock_guard<std::mutex> lock(mutex);
+  Record record{listener, {request + sizeof header, request + sizeof request}, 0, header.clone_flags, false, (header.flags & kInit) != 0};
+  record.start_time = header.start_time;
+  record.ready = true;
+  record.pid = header.pid;
+  records.emplace(header.id, std::move(record));
+  if (const int error = ensure_running()) return fail(header.id, error);
+  submit(header.id, request, sizeof request, {});
 }
 
 void signal(uint32_t id, int number) {
@@ -351,6 +370,7 @@ void forget(Listener* listener) {
   for (auto& [id, record] : records) {
     if (record.listener != listener) continue;
     record.listener = nullptr;
+    if (record.detached || record.start_time) continue;
     record.killed = true;
     send_signal(id, SIGKILL);
   }

@@ -31,6 +31,8 @@ class Listener {
 
 // All may be called on any thread and never block.
 void spawn(Listener* listener, const uint8_t* request, size_t size, std::vector<Attached> fds);
+// Tells when a container of another launcher's ends: `header` has its pid, start time, flags and namespaces.
+void attend(Listener* listener, const Header& header);
 void signal(uint32_t id, int number);
 // The listener is going away: its containers are killed and nobody is told.
 void forget(Listener* listener);

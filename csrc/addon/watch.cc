@@ -10,6 +10,7 @@
 #include "watch.hpp"
 
 #include "../ops/sys.hpp"
+#include "thread.hpp"
 
 #include <condition_variable>
 #include <deque>
@@ -22,7 +23,6 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
-#include <pthread.h>
 #include <unordered_map>
 
 namespace contained {
@@ -232,19 +232,10 @@ void on_removals() {
   }
 }
 
-// All signals are blocked in the threads: they are for Node's own.
 int start(void* (*body)(void*), bool* started) {
-  if (*started) return 0;
-  sigset_t all, old;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &old);
-  pthread_t thread;
-  const int error = pthread_create(&thread, nullptr, body, nullptr);
-  pthread_sigmask(SIG_SETMASK, &old, nullptr);
-  if (error) return error;
-  pthread_detach(thread);
-  *started = true;
-  return 0;
+  const int error = *started ? 0 : start_thread(body);
+  *started = !error;
+  return error;
 }
 
 int ensure_running() {

@@ -1,4 +1,4 @@
-// The Node-API edge of watch.hpp; its one caller is lib/host/watch.ts.
+// The Node-API edge of watch.hpp; its one caller is lib/cgroup/watch.ts.
 #include "watches.hpp"
 
 #include "watch.hpp"

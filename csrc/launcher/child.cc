@@ -11,7 +11,6 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <time.h>
 
 namespace contained {
 
@@ -38,21 +37,15 @@ void give_up(const Launch& launch, uint32_t list, uint32_t index, int error) {
   _exit(127);
 }
 
-static uint64_t now() {
-  timespec time;
-  clock_gettime(CLOCK_MONOTONIC, &time);
-  return static_cast<uint64_t>(time.tv_sec) * 1000000000 + static_cast<uint64_t>(time.tv_nsec);
-}
-
 int step(Launch& launch, uint32_t list, uint32_t index, int (*act)(const Op&, Launch&)) {
   const Header& header = *launch.header;
   if (header.fault_errno && header.fault_list == list && header.fault_index == index)
     return static_cast<int>(header.fault_errno);
   const uint32_t at = list_start(*launch.program, list) + index;
   const Op& op = launch.program->ops()[at];
-  const uint64_t start = launch.times ? now() : 0;
+  const uint64_t start = launch.times ? sys::nanoseconds() : 0;
   const int error = act(op, launch);
-  if (launch.times) launch.times[at] = static_cast<uint32_t>(now() - start);
+  if (launch.times) launch.times[at] = static_cast<uint32_t>(sys::nanoseconds() - start);
   return error == op.forgiven ? 0 : error;
 }
 
@@ -92,6 +85,8 @@ static int act_in_child(const Op& op, Launch& launch) {
   switch (op.code) {
     case Code::init:
       return become_init(launch);
+    case Code::pause:
+      hold_namespaces(launch);
     case Code::exec:
       return execute(op, launch);
     default:
@@ -117,7 +112,7 @@ void run_intermediate(Launch& launch) {
   Ledger::Entry& entry = ledger(launch.header->id);
   entry.helper = entry.pid;
   share_ledger(false);
-  const sys::CloneResult made = sys::clone_sibling(launch.header->clone_flags, -1, &entry.pid);
+  const sys::CloneResult made = sys::clone_process(launch.header->clone_flags | CLONE_PARENT, -1, &entry.pid);
   if (made.pid == 0) run_child(launch);
   if (made.pid < 0) give_up(launch, kClone, 0, errno);
   if (!send_note(launch.state.channel, {Note::kCloned, 0, 0, made.pid}, made.pidfd)) {

@@ -5,8 +5,11 @@
 
 namespace contained {
 
+class Container;
+
 // One launch, as its processes see it. Filled in before the clone: nothing after it may allocate.
 struct Launch {
+  Container* container = nullptr;  // for what the launcher does
   const Header* header = nullptr;
   const Section* program = nullptr;
   State state;
@@ -31,6 +34,9 @@ int step(Launch& launch, uint32_t list, uint32_t index, int (*act)(const Op&, La
 
 // init.cc. In pid 1: forwards signals, reaps, exits as the command did, and never returns. In the command: returns 0.
 int become_init(Launch& launch);
+
+// pause.cc. Holds the namespaces it is in until it is killed.
+[[noreturn]] void hold_namespaces(Launch& launch);
 
 [[noreturn]] void give_up(const Launch& launch, uint32_t list, uint32_t index, int error);
 bool send_note(int channel, const Note& note, int fd = -1);

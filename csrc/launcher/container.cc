@@ -5,7 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 
 namespace contained {
 
@@ -48,9 +50,31 @@ void Container::adopt(const Header& header) {
   pid_namespace_ = header.clone_flags & CLONE_NEWPID;
   has_init_ = header.flags & kInit;
   lost_ = header.flags & kLost;
+  detached_ = header.flags & kDetached;
   pidfd_.reset(pid ? static_cast<int>(syscall(SYS_pidfd_open, pid, 0)) : -1);
-  if (pidfd_) watch(pidfd_.get(), this, false);
-  else undoing_ = true;
+  if (!pidfd_) {
+    undoing_ = true;
+    return;
+  }
+  find_command();
+  watch(pidfd_.get(), this, Source::kPidfd);
+}
+
+void Container::attend(const Header& header) {
+  foreign_ = true;
+  adopt(header);
+  // The number may have gone to another process: what the pidfd stands for is looked at when it is there.
+  if (!pidfd_ || start_time(pid_) == header.start_time) return;
+  drop(pidfd_);
+  undoing_ = true;
+}
+
+// Whom an init stands for: the first of its children.
+void Container::find_command() {
+  char path[64], text[4096];
+  snprintf(path, sizeof path, "/proc/%d/task/%d/children", pid_, pid_);
+  if (!has_init_ || sys::read_file(AT_FDCWD, path, text, sizeof text) <= 0) return;
+  command_.reset(static_cast<int>(syscall(SYS_pidfd_open, atoi(text), 0)));
 }
 
 // Closing alone would leave it in the epoll set as long as a child that is still in setup has a copy: epoll(7), "Will
@@ -124,7 +148,8 @@ void Container::take_child(pid_t pid, int pidfd) {
   pid_ = pid;
   drop(pidfd_);
   pidfd_.reset(pidfd);
-  watch(pidfd_.get(), this, false);
+  watch(pidfd_.get(), this, Source::kPidfd);
+  record_pid();
   if (killed_) sys::pidfd_send_signal(pidfd_.get(), SIGKILL);
 }
 
@@ -149,6 +174,7 @@ void Container::on_exit() {
     return take_child(entry.pid, static_cast<int>(syscall(SYS_pidfd_open, entry.pid, 0)));
   }
   if (!ready_) fail(kExecve, 0, ECHILD);
+  if (detached_) reap();
   drop(pidfd_);
   drop(channel_);
   undoing_ = true;
@@ -182,11 +208,24 @@ void Container::signal(int number) {
   // In setup every signal is blocked, and does what it does when the command is about to run.
   const bool ends = sent == SIGKILL || (!ready_ && !harmless && !stops && sent != SIGSTOP);
   if (sys::pidfd_send_signal(pidfd_.get(), sent) == 0 && ends) signal_ = number;
+  if (sent == SIGKILL) thaw();
 }
 
-void Container::kill() {
+bool Container::lose_node() {
+  if (foreign_) drop(pidfd_);
+  if (foreign_ || (detached_ && ready_)) return foreign_;
   killed_ = true;
   if (pidfd_) sys::pidfd_send_signal(pidfd_.get(), SIGKILL);
+  thaw();
+  return false;
+}
+
+// Nobody else is the parent of what is detached, nor of the process that has gone ahead of it.
+void Container::reap() {
+  siginfo_t info{};
+  if (helper_) syscall(SYS_waitid, P_PID, helper_, &info, WEXITED | __WALL, nullptr);
+  if (syscall(SYS_waitid, P_PIDFD, pidfd_.get(), &info, WEXITED | __WALL, &usage_) < 0) return;
+  if (status_ < 0) status_ = info.si_code == CLD_EXITED ? info.si_status << 8 : info.si_status & 0x7f;
 }
 
 void Container::report_ready() {
@@ -198,6 +237,7 @@ void Container::report_ready() {
 
 void Container::report_exited() {
   ledger(id_).id = 0;
+  record_end();
   send(Report::kExited, &counters_);
 }
 
@@ -215,6 +255,7 @@ void Container::send(Report report, const Text* text) {
   message.status = status_;
   message.signal = signal_;
   message.text_size = text->size;
+  message.usage = usage_;
   tell_node(message, text);
 }
 

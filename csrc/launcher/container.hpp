@@ -2,6 +2,7 @@
 #pragma once
 
 #include "child.hpp"
+#include "record.hpp"
 #include "../ops/sys.hpp"
 
 namespace contained {
@@ -20,11 +21,15 @@ class Container {
   ~Container();
 
   void spawn(const Header& header, const Section& program, const int* attached, int count);
+  int open_log(const Op& op, State& state);
+  void read_counter(const char* path);
   void refuse(int error);  // instead of `spawn`
   void adopt(const Header& header);
+  void attend(const Header& header);  // another launcher's
   void signal(int number);
-  void kill();           // SIGKILL, because Node is gone
+  bool lose_node();      // SIGKILL, unless it goes on; true when it is not ours, so that it can be deleted
   void on_channel();     // a note, or the end of the channel
+  void on_log(int stream);
   void on_exit();        // the pidfd is readable
   bool undo_on(uint64_t now);  // goes on undoing; true when finished and reported, so that it can be deleted
 
@@ -33,6 +38,7 @@ class Container {
   int entrance() const { return command_ ? command_.get() : pidfd_.get(); }
   uint64_t retry_at() const { return retry_at_; }
   bool undoing() const { return undoing_; }
+  bool ready() const { return ready_; }
 
   Container* next = nullptr;  // in its hash chain
 
@@ -48,12 +54,17 @@ class Container {
   void drop(sys::Fd& fd);
   bool died_in_setup() const;
   bool handles(int number) const;
+  const Op* record() const;
+  void record_pid();
+  void record_end();
+  void find_command();
+  void reap();
   void report_ready();
   void report_exited();
   void send(Report report, const Text* text);
   void kill_members();
+  void thaw();
   int undo(const Op& op);
-  void read_counter(const char* path);
 
   uint32_t id_;
   pid_t pid_ = 0, helper_ = 0;
@@ -64,7 +75,7 @@ class Container {
   uint32_t done_ = 0;          // ops of `host` and `release` done
   uint64_t retry_at_ = 0;      // when undoing goes on, in milliseconds; 0: now
   uint32_t retries_ = 0;
-  bool lost_ = false, killed_ = false;
+  bool lost_ = false, killed_ = false, detached_ = false, foreign_ = false;
   bool undoing_ = false, ready_ = false, has_init_ = false, pid_namespace_ = false, failed_ = false;
   uint32_t failed_list_ = 0, failed_index_ = 0;
   int32_t error_ = 0, undo_error_ = 0, status_ = -1, signal_ = 0;
@@ -72,11 +83,14 @@ class Container {
   uint32_t* times_ = nullptr;
   uint32_t times_size_ = 0;
   Text counters_;
+  Log log_;
+  rusage usage_{};
 };
 
 // launcher.cc
 Container* find(uint32_t id);
-void watch(int fd, Container* container, bool channel);
+enum class Source : uintptr_t { kPidfd, kChannel, kOutput, kErrors };  // what of a container has something to say
+void watch(int fd, Container* container, Source source);
 void unwatch(int fd);
 void tell_node(const Message& message, const Text* text);
 uint64_t milliseconds();

@@ -77,6 +77,7 @@ void Container::refuse(int error) {
 
 void Container::launch(const Header& header, const Section& program, State& state) {
   pid_namespace_ = header.clone_flags & CLONE_NEWPID;
+  detached_ = header.flags & kDetached;
   ledger(id_) = {id_, 0, 0, 0};
   const uint32_t total = list_start(program, kLists);
   if (header.flags & kTrace) {
@@ -84,13 +85,14 @@ void Container::launch(const Header& header, const Section& program, State& stat
     times_ = static_cast<uint32_t*>(calloc(total, sizeof(uint32_t)));
   }
   Launch launch;
+  launch.container = this;
   launch.header = &header;
   launch.program = &program;
   launch.state = state;
   launch.times = times_;
   for (uint32_t i = 0; i < total; ++i) {
     const Op& op = program.ops()[i];
-    if (op.code == Code::init) has_init_ = true;
+    if (op.code == Code::init || op.code == Code::pause) has_init_ = true;
     if (op.code != Code::exec) continue;
     launch.argv = vector_of(state.text(op.strings[2]), op.numbers[0]);
     launch.envp = vector_of(state.text(op.strings[3]), op.numbers[1]);
@@ -132,9 +134,14 @@ static int act_outside(const Op& op, Launch& launch) {
   switch (op.code) {
     case Code::pidfd: {
       const Container* other = find(static_cast<uint32_t>(op.numbers[1]));
-      if (!other || other->entrance() < 0) return ESRCH;
+      if (!other || !other->ready() || other->entrance() < 0) return ESRCH;
       return state.put(op.numbers[0], fcntl(other->entrance(), F_DUPFD_CLOEXEC, 0));
     }
+    case Code::read:  // what a group that others use too had counted before
+      launch.container->read_counter(state.text(op.strings[0]));
+      return 0;
+    case Code::log:
+      return launch.container->open_log(op, state);
     case Code::writeProc:
       snprintf(path, sizeof path, "/proc/%d/%s", state.target, state.text(op.strings[0]));
       return write_at(AT_FDCWD, path, state.text(op.strings[1]));
@@ -148,10 +155,7 @@ static int act_outside(const Op& op, Launch& launch) {
 bool Container::run_list(Launch& launch, uint32_t list) {
   const uint32_t first = list == kRelease ? launch.program->counts[kHost] : 0;
   for (uint32_t i = 0; i < launch.program->counts[list]; ++i) {
-    const Op& op = launch.program->ops()[list_start(*launch.program, list) + i];
-    if (op.code == Code::read) {  // what a group that others use too had counted before
-      read_counter(launch.state.text(op.strings[0]));
-    } else if (const int error = step(launch, list, i, act_outside)) {
+    if (const int error = step(launch, list, i, act_outside)) {
       if (list == kRelease) on_channel();  // a child that has died meanwhile has said why, and that is the reason
       fail(list, i, error);
       return false;
@@ -175,9 +179,9 @@ void Container::clone(Launch& launch) {
   prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
   if (joins) share_ledger(true);
   const bool fault = header.fault_errno && header.fault_list == kClone;
+  const uint64_t flags = (joins ? header.join_flags : header.clone_flags) | (detached_ ? 0 : CLONE_PARENT);
   const sys::CloneResult made = fault ? (errno = static_cast<int>(header.fault_errno), sys::CloneResult{-1, -1})
-                                      : sys::clone_sibling(joins ? header.join_flags : header.clone_flags, cgroup,
-                                                           &ledger(id_).pid);
+                                      : sys::clone_process(flags, cgroup, &ledger(id_).pid);
   if (made.pid == 0) {
     keep_only(ends[1]);
     if (joins) run_intermediate(launch);
@@ -190,8 +194,9 @@ void Container::clone(Launch& launch) {
 
   pid_ = made.pid;
   pidfd_.reset(made.pidfd);
-  watch(channel_.get(), this, true);
-  watch(pidfd_.get(), this, false);
+  watch(channel_.get(), this, Source::kChannel);
+  watch(pidfd_.get(), this, Source::kPidfd);
+  if (!joins) record_pid();
   release(launch, !joins);
 }
 

@@ -5,7 +5,7 @@
 // does the `host` ops, clones a sibling of itself (CLONE_PARENT: the contained process is Node's child, and Node reaps
 // it), does the `release` ops, and lets it go. It is told of the execve by the end of a channel that only the child
 // holds, and of the exit by a pidfd; then it does the `undo` ops and reports. It is also the janitor: when its socket
-// ends, Node is gone, so it kills every container, undoes everything, and exits. If it is killed itself, Node starts
+// ends, Node is gone, so it kills every container that is not detached, undoes everything, and exits with the last. If it is killed itself, Node starts
 // another and hands over the undo lists.
 //
 // One thread, one epoll loop. Nothing in it may block for long: whatever can hang (a mount, a file system) is done by
@@ -33,7 +33,7 @@ namespace {
 constexpr int kSocket = 3;  // where the addon puts our end of the socket …
 constexpr int kShared = 4;  // … and the memory of the ledger
 constexpr size_t kBuckets = 256;
-constexpr uintptr_t kChannelTag = 1;
+constexpr uintptr_t kSourceMask = 3;  // of a pointer to a container, which malloc has aligned
 
 int epoll_fd;
 Ledger* shared;
@@ -60,10 +60,10 @@ Container* find(uint32_t id) {
   return at;
 }
 
-void watch(int fd, Container* container, bool channel) {
+void watch(int fd, Container* container, Source source) {
   epoll_event event{};
   event.events = EPOLLIN;
-  event.data.u64 = reinterpret_cast<uintptr_t>(container) | (channel ? kChannelTag : 0);
+  event.data.u64 = reinterpret_cast<uintptr_t>(container) | static_cast<uintptr_t>(source);
   epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event);
 }
 
@@ -119,6 +119,11 @@ void obey(const char* message, const int* fds, int count) {
       Container* container = new Container(header, first);
       add(container);
       return container->adopt(header);
+    }
+    case Request::kWatch: {
+      Container* container = new Container(header, first);
+      add(container);
+      return container->attend(header);
     }
     case Request::kSignal:
       if (Container* container = find(header.id)) container->signal(header.signal);
@@ -177,7 +182,9 @@ void lose_node() {
   orphaned = true;
   unwatch(kSocket);
   close(kSocket);
-  for_each([](Container* container) { container->kill(); });
+  for_each([](Container* container) {
+    if (container->lose_node()) remove(container);
+  });
 }
 
 // Undoes what can be undone now; returns how long to sleep for the rest.
@@ -245,14 +252,17 @@ int run() {
   for (int wait = -1; !(orphaned && live == 0); wait = undo_all()) {
     epoll_event event;
     if (epoll_wait(epoll_fd, &event, 1, wait) != 1) continue;
-    auto* const container = reinterpret_cast<Container*>(event.data.u64 & ~kChannelTag);
+    auto* const container = reinterpret_cast<Container*>(event.data.u64 & ~kSourceMask);
     if (!container) {
       // Requests that are still queued when Node dies are not started any more.
       if ((event.events & (EPOLLHUP | EPOLLRDHUP)) || !receive()) lose_node();
-    } else if (event.data.u64 & kChannelTag) {
-      container->on_channel();
-    } else {
-      container->on_exit();
+      continue;
+    }
+    switch (static_cast<Source>(event.data.u64 & kSourceMask)) {
+      case Source::kPidfd: container->on_exit(); break;
+      case Source::kChannel: container->on_channel(); break;
+      case Source::kOutput: container->on_log(0); break;
+      case Source::kErrors: container->on_log(1); break;
     }
   }
   return 0;

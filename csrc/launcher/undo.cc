@@ -14,11 +14,21 @@ void Container::kill_members() {
   }
 }
 
+// What the undo list writes is what a signal needs to be taken: on v1 not even SIGKILL reaches who is frozen
+// (kernel/freezer.c, __refrigerator).
+void Container::thaw() {
+  for (uint32_t i = 0; i < undo_->counts[0]; ++i) {
+    const Op& op = undo_->ops()[i];
+    if (op.code == Code::write && op.numbers[3] <= done_) (void)undo(op);
+  }
+}
+
 int Container::undo(const Op& op) {
   State state;
   state.base = undo_->base();
   state.target = pid_;
   if (op.code == Code::killGroup && pid_ == 0) return 0;
+  if (op.code == Code::record) return 0;  // when all else is undone: record_end()
   if (op.code == Code::read) {
     read_counter(state.text(op.strings[0]));
     return 0;

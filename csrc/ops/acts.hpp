@@ -32,12 +32,15 @@ int set_affinity(const char* hex);
 // cgroups.cc
 int remove_cgroup(const char* path, bool tree);
 int kill_cgroup(const char* path, bool unified);
+int refuse_line(const char* path, const char* line);      // EBUSY when the file has that line
+int move_members(const char* from, const char* to);
 
 // devices.cc
 int attach_devices(int group, const char* program);
 
 // names.cc
 int write_at(int at, const char* path, const char* text);
+int create_file(const char* path, const char* text);  // which is only its owner's
 int chdir_inside(const char* path);
 
 }  // namespace contained

@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 namespace contained {
 
@@ -31,12 +30,6 @@ namespace {
 
 constexpr int kDeepest = 64;  // more than `delegate` allows
 constexpr uint64_t kAtOnceNs = 5'000'000;
-
-uint64_t now_ns() {
-  timespec time;
-  clock_gettime(CLOCK_MONOTONIC, &time);
-  return static_cast<uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(time.tv_nsec);
-}
 
 class Descent {
  public:
@@ -69,8 +62,8 @@ int remove_children(const char* path) {
   long places[kDeepest];
   int error = 0;
   bool emptied = false;  // the entry that comes is the group we have come out of
-  for (const uint64_t end = now_ns() + kAtOnceNs; descent.depth() > 0;) {
-    if (now_ns() > end) return EBUSY;
+  for (const uint64_t end = sys::nanoseconds() + kAtOnceNs; descent.depth() > 0;) {
+    if (sys::nanoseconds() > end) return EBUSY;
     places[descent.depth() - 1] = telldir(descent.here());
     const dirent* entry = readdir(descent.here());
     if (!entry) {
@@ -97,6 +90,31 @@ int remove_cgroup(const char* path, bool tree) {
   if (error != EBUSY || !tree) return error;
   error = remove_children(path);
   return error ? error : sys::check(unlinkat(AT_FDCWD, path, AT_REMOVEDIR));
+}
+
+int refuse_line(const char* path, const char* line) {
+  char text[4096];
+  if (sys::read_file(AT_FDCWD, path, text, sizeof text) < 0) return errno;
+  const size_t length = strlen(line);
+  for (const char* at = text; *at; at += strcspn(at, "\n"), at += *at == '\n')
+    if (strncmp(at, line, length) == 0 && (at[length] == '\n' || !at[length])) return EBUSY;
+  return 0;
+}
+
+// Until nobody is left in `from`: who is moved may have forked meanwhile. A fork bomb is not waited for.
+int move_members(const char* from, const char* to) {
+  char source[PATH_MAX], target[PATH_MAX], text[16384];
+  snprintf(source, sizeof source, "%s/cgroup.procs", from);
+  snprintf(target, sizeof target, "%s/cgroup.procs", to);
+  for (int rounds = 0; rounds < 1000; ++rounds) {
+    if (sys::read_file(AT_FDCWD, source, text, sizeof text) < 0) return errno;
+    if (!*text) return 0;
+    for (char *at = text, *end; (end = strchr(at, '\n')); at = end + 1) {
+      *end = 0;
+      if (const int error = write_at(AT_FDCWD, target, at); error && error != ESRCH) return error;
+    }
+  }
+  return EBUSY;
 }
 
 int kill_cgroup(const char* path, bool unified) {

@@ -102,6 +102,8 @@ int apply(const Op& op, State& state) {
       return write_at(fd(0), text(0), text(1));
     case Code::writeFd:
       return check(write(fd(0), text(0), strlen(text(0))));
+    case Code::create:
+      return create_file(text(0), text(1));
     case Code::mkdir:
       return check(mkdirat(fd(0), text(0), static_cast<mode_t>(n[1])));
     case Code::rmdir:
@@ -112,6 +114,8 @@ int apply(const Op& op, State& state) {
       return check(symlinkat(text(1), fd(0), text(0)));
     case Code::mknod:
       return check(mknodat(fd(0), text(0), static_cast<mode_t>(n[1]), static_cast<dev_t>(n[2])));
+    case Code::unlink:
+      return check(unlinkat(fd(0), text(0), 0));
     case Code::fchown:
       return check(fchown(fd(0), uid(1), gid(2)));
     case Code::stdio:
@@ -198,6 +202,10 @@ int apply(const Op& op, State& state) {
       return kill_cgroup(text(0), n[0] != 0);
     case Code::killGroup:
       return check(kill(-state.target, SIGKILL));
+    case Code::unless:
+      return refuse_line(text(0), text(1));
+    case Code::moveMembers:
+      return move_members(text(0), text(1));
     case Code::attachDevices:
       return attach_devices(fd(0), text(0));
 
@@ -205,7 +213,10 @@ int apply(const Op& op, State& state) {
     case Code::writeProc:  // the launcher, which knows the process
     case Code::pidfd:      // the launcher, which knows the containers
     case Code::read:
+    case Code::log:        // the launcher, which keeps it
+    case Code::record:
     case Code::init:       // the contained process, for which there is no step after these
+    case Code::pause:
     case Code::exec:
       break;
   }

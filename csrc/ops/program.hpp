@@ -3,6 +3,7 @@
 #pragma once
 
 #include <stdint.h>
+#include <sys/resource.h>
 
 namespace contained {
 
@@ -59,8 +60,15 @@ namespace contained {
   X(read, 60)            \
   X(killCgroup, 61)      \
   X(killGroup, 62)       \
+  X(pause, 64)           \
+  X(unless, 65)          \
+  X(moveMembers, 66)     \
+  X(log, 67)             \
+  X(record, 68)          \
+  X(create, 69)          \
   X(attachDevices, 70)   \
-  X(go, 90)
+  X(go, 90)              \
+  X(unlink, 95)
 
 enum class Code : uint16_t {
 #define X(name, number) name = number,
@@ -96,12 +104,14 @@ enum class Request : uint32_t {
   kSpawn = 1,   // run the program
   kAdopt = 2,   // another launcher was killed: watch `pid` (0: nothing to watch) and run `undo` after it
   kSignal = 3,  // send `signal` to the container `id`
+  kWatch = 4,   // a container of another launcher's: tell when `pid`, which began at `start_time`, ends; `undo` is empty
 };
 
 enum : uint32_t {
   kTrace = 1,   // time each op
   kLost = 8,    // kAdopt: its start was interrupted; the op after the last that is known to be done may be done too
-  kInit = 4,    // kAdopt: an init stands before the command
+  kInit = 4,    // kAdopt, kWatch: an init stands before the command
+  kDetached = 16,  // goes on when Node ends: it is the launcher's child, which reaps it
   kMemfd = 2,   // the request was too large for a packet: the whole of it is in the last fd attached
 };
 
@@ -118,8 +128,9 @@ struct Header {
   int32_t signal;
   int32_t pid;
   uint32_t done;        // kAdopt: how many ops of `host` and `release` had been done
+  uint64_t start_time;  // kWatch: of `pid`, in ticks since boot, so that it is no later process of that number
 };
-static_assert(sizeof(Header) == 56);
+static_assert(sizeof(Header) == 64);
 
 enum class Report : uint32_t {
   kReady = 1,   // the command runs; text: nanoseconds of each op when traced
@@ -137,11 +148,12 @@ struct Message {
   int32_t error;        // … and its errno; 0: nothing failed
   uint32_t undo_index;  // the undo step that could not be done …
   int32_t undo_error;   // … and its errno
-  int32_t status;       // wait status of the command when an init stands before it, else -1
+  int32_t status;       // wait status of the command when an init stands before it, or it is detached; else -1
   int32_t signal;       // the signal that ended it as the caller meant it, see Request::kSignal; else 0
   uint32_t text_size;
+  rusage usage;         // of a detached container, which the launcher reaps; else zero
 };
-static_assert(sizeof(Message) == 48);
+static_assert(sizeof(Message) % 8 == 0);
 
 constexpr int kSlots = 1024;               // fds a program can name at once
 constexpr uint32_t kPacket = 128 * 1024;   // a larger request travels in a memfd

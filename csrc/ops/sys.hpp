@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #ifndef SYS_clone3
@@ -54,6 +55,13 @@ class Fd {
  private:
   int fd_ = -1;
 };
+
+// CLOCK_MONOTONIC.
+inline uint64_t nanoseconds() {
+  timespec time;
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return static_cast<uint64_t>(time.tv_sec) * 1000000000 + static_cast<uint64_t>(time.tv_nsec);
+}
 
 // errno of a finished call, 0 for success.
 inline int check(long result) { return result < 0 ? errno : 0; }
@@ -113,12 +121,13 @@ struct CloneResult {
   int pidfd;
 };
 
-// A child of our parent (see launcher.cc) that shares nothing with us but what `flags` leave shared. The kernel writes
-// its pid to `place`, so that there is no moment when a child is there and not on record: CLONE_PARENT_SETTID, clone(2).
-inline CloneResult clone_sibling(uint64_t flags, int cgroup, int32_t* place) {
+// A process that shares nothing with us but what `flags` leave shared; with CLONE_PARENT a child of our parent (see
+// launcher.cc). The kernel writes its pid to `place`, so that there is no moment when a child is there and not on record:
+// CLONE_PARENT_SETTID, clone(2).
+inline CloneResult clone_process(uint64_t flags, int cgroup, int32_t* place) {
   int pidfd = -1;
   clone_args args{};
-  args.flags = flags | CLONE_PARENT | CLONE_PIDFD | CLONE_CLEAR_SIGHAND | CLONE_PARENT_SETTID;
+  args.flags = flags | CLONE_PIDFD | CLONE_CLEAR_SIGHAND | CLONE_PARENT_SETTID;
   args.parent_tid = reinterpret_cast<uint64_t>(place);
   args.pidfd = reinterpret_cast<uint64_t>(&pidfd);
   if (cgroup >= 0) {

@@ -3,7 +3,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { constants as os } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ContainedError } from '../errors.js';
+import { ContainedError, notSupported } from '../errors.js';
 import { isRoot } from '../host/cgroups.js';
 import { watchFile } from './watch.js';
 import { keyed } from '../host/texts.js';
@@ -65,10 +65,7 @@ async function freezeV1(directory: string): Promise<void> {
   }
 }
 
-const nothingToFreeze = (): ContainedError => new ContainedError({
-  code: 'ENOTSUP', errno: 0, syscall: undefined, path: undefined, dest: undefined, step: 'freeze the cgroup',
-  hint: 'it is on no hierarchy that can freeze: neither on v2 nor on the v1 freezer',
-});
+const nothingToFreeze = (): ContainedError => notSupported('freeze the cgroup', 'it is on no hierarchy that can freeze: neither on v2 nor on the v1 freezer');
 
 /** What is done to all processes of a group is not done to all of the machine. */
 function refuseRoot(where: Placement, step: string): void {

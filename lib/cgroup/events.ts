@@ -1,12 +1,16 @@
 // What happens in a group, as the kernel tells it: files of v2 that notify, eventfds of v1.
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { CgroupEvent } from '../../types/cgroup.js';
-import { watchEventfd, watchFile, type Watch } from './watch.js';
+import type { CgroupEvent, PressureTrigger } from '../../types/cgroup.js';
+import { watchEventfd, watchFile, watchPressure, type Watch } from './watch.js';
 import { keyed } from '../host/texts.js';
+import * as check from '../options/check.js';
 import type { Placement } from '../options/settings.js';
 
-type Emit = (event: CgroupEvent) => void;
+/** That there was as much of it as was to be told. */
+export type PressureEvent = { type: 'pressure'; resource: PressureTrigger['resource']; kind: 'some' | 'full' };
+
+type Emit = (event: CgroupEvent | PressureEvent) => void;
 type Take = (text: string, before: string) => void;
 
 /** Key of the file → type of the event. */
@@ -74,7 +78,23 @@ function watchOom(directory: string, emit: Emit, end: () => void): Watch {
   return watch;
 }
 
-function watches({ unified, v1 }: Placement, emit: Emit, end: () => void): Watch[] {
+/** A trigger with its defaults. `at`: what stands before the names in an error. */
+export function pressureTrigger(at: string, value: unknown): Required<PressureTrigger> {
+  const given = check.object(at === '' ? 'trigger' : at.slice(0, -1), value);
+  check.knownKeys(at.slice(0, -1), given, ['resource', 'kind', 'stallUs', 'windowUs']);
+  const windowUs = check.optional(given['windowUs'], v => check.integer(`${at}windowUs`, v, 500_000, 10_000_000), 2_000_000);
+  return {
+    resource: check.oneOf(`${at}resource`, given['resource'], ['cpu', 'memory', 'io']),
+    kind: check.optional(given['kind'], v => check.oneOf(`${at}kind`, v, ['some', 'full']), 'some'),
+    stallUs: check.integer(`${at}stallUs`, given['stallUs'], 1, windowUs),
+    windowUs,
+  };
+}
+
+export const pressureWatch = (directory: string, { resource, kind, stallUs, windowUs }: Required<PressureTrigger>, listener: () => void): Watch =>
+  watchPressure(join(directory, `${resource}.pressure`), `${kind} ${stallUs} ${windowUs}`, text => text === null || listener());
+
+function watches({ unified, v1 }: Placement, pressure: readonly Required<PressureTrigger>[], emit: Emit, end: () => void): Watch[] {
   const file = (path: string, take: Take): Watch => watchText(path, take, end);
   const found: Watch[] = [];
   if (unified) {
@@ -82,6 +102,10 @@ function watches({ unified, v1 }: Placement, emit: Emit, end: () => void): Watch
     found.push(file(join(directory, 'cgroup.events'), states(emit)));
     if (controllers.includes('memory')) found.push(file(join(directory, 'memory.events'), counting(MEMORY, emit)));
     if (controllers.includes('pids')) found.push(file(join(directory, 'pids.events'), counting(PIDS, emit)));
+    for (const trigger of pressure) {
+      const { resource, kind } = trigger;
+      found.push(pressureWatch(directory, trigger, () => emit({ type: 'pressure', resource, kind })));
+    }
   }
   const pids = v1.get('pids'), memory = v1.get('memory');
   if (pids !== undefined) found.push(file(join(pids, 'pids.events'), counting(PIDS, emit)));
@@ -97,9 +121,11 @@ function watches({ unified, v1 }: Placement, emit: Emit, end: () => void): Watch
 }
 
 /** The events of a group from now on, in a queue for whoever loops over them. */
-export function eventsOf(where: Placement, signal: AbortSignal | undefined): AsyncIterableIterator<CgroupEvent> {
-  const queue: CgroupEvent[] = [];
-  const waiting: { resolve: (result: IteratorResult<CgroupEvent>) => void; reject: (error: unknown) => void }[] = [];
+export function eventsOf(where: Placement, signal: AbortSignal | undefined): AsyncIterableIterator<CgroupEvent>;
+export function eventsOf(where: Placement, signal: AbortSignal | undefined, pressure: readonly Required<PressureTrigger>[]): AsyncIterableIterator<CgroupEvent | PressureEvent>;
+export function eventsOf(where: Placement, signal: AbortSignal | undefined, pressure: readonly Required<PressureTrigger>[] = []): AsyncIterableIterator<CgroupEvent | PressureEvent> {
+  const queue: (CgroupEvent | PressureEvent)[] = [];
+  const waiting: { resolve: (result: IteratorResult<CgroupEvent | PressureEvent>) => void; reject: (error: unknown) => void }[] = [];
   let over = false, failure: { error: unknown } | undefined;
   const close = (): void => {
     over = true;
@@ -120,7 +146,7 @@ export function eventsOf(where: Placement, signal: AbortSignal | undefined): Asy
     close();
   };
   const existed = existsSync(where.unified?.directory ?? [...where.v1.values()][0]!);
-  const open = watches(where, emit, end);
+  const open = watches(where, pressure, emit, end);
   for (const watch of open) {
     watch.opened.catch((error: NodeJS.ErrnoException) => {
       // It was there when it was asked for, and has gone since.

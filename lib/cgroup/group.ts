@@ -5,16 +5,15 @@ import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Cgroup, CgroupEvent, CgroupLimits, CgroupStats, CgroupStatsStep, MoveResult, PressureTrigger } from '../../types/cgroup.js';
 import type { Size } from '../../types/options.js';
-import { ContainedError, errnoName, OptionError } from '../errors.js';
+import { ContainedError, errnoName, notSupported, OptionError } from '../errors.js';
 import { controllersOf } from '../host/cgroups.js';
-import { watchPressure } from './watch.js';
 import { native } from '../native.js';
 import { placement } from '../options/place.js';
 import * as check from '../options/check.js';
 import type { DeviceSetting, Placement } from '../options/settings.js';
 import { CWD } from '../program/ops.js';
 import * as actions from './actions.js';
-import { eventsOf } from './events.js';
+import { eventsOf, pressureTrigger, pressureWatch } from './events.js';
 import { perform } from './perform.js';
 import { StatsReader, stepOf } from './stats.js';
 import { update } from './update.js';
@@ -28,10 +27,6 @@ function failed(error: unknown, step: string): ContainedError {
     hint: code === 'ENOENT' || code === 'ENODEV' ? 'somebody has removed the group' : /^E(OP)?NOTSUPP?$/.test(code) ? 'the group is threaded, so it has threads and no processes' : undefined,
   });
 }
-
-const notOnV1 = (step: string, hint: string): ContainedError => new ContainedError({
-  code: 'ENOTSUP', errno: 0, syscall: undefined, path: undefined, dest: undefined, step, hint,
-});
 
 export class Group implements Cgroup {
   readonly name: string;
@@ -86,16 +81,11 @@ export class Group implements Cgroup {
   }
 
   async onPressure(trigger: PressureTrigger, listener: () => void): Promise<() => void> {
-    const given = check.object('trigger', trigger);
-    check.knownKeys('', given, ['resource', 'kind', 'stallUs', 'windowUs']);
-    const resource = check.oneOf('resource', given['resource'], ['cpu', 'memory', 'io']);
-    const kind = check.optional(given['kind'], v => check.oneOf('kind', v, ['some', 'full']), 'some');
-    const windowUs = check.optional(given['windowUs'], v => check.integer('windowUs', v, 500_000, 10_000_000), 2_000_000);
-    const stallUs = check.integer('stallUs', given['stallUs'], 1, windowUs);
+    const checked = pressureTrigger('', trigger);
     if (typeof listener !== 'function') throw new OptionError('listener', listener, 'a function', 'ERR_INVALID_ARG_TYPE');
     const { unified } = this[placement];
-    if (!unified) throw notOnV1(`watch the pressure of ${resource}`, 'pressure is told by cgroup v2 only; events() has memoryPressure');
-    const watch = watchPressure(join(unified.directory, `${resource}.pressure`), `${kind} ${stallUs} ${windowUs}`, text => text === null || listener());
+    if (!unified) throw notSupported(`watch the pressure of ${checked.resource}`, 'pressure is told by cgroup v2 only; events() has memoryPressure');
+    const watch = pressureWatch(unified.directory, checked, listener);
     await watch.opened;
     watch.ref();
     return () => watch.close();
@@ -178,7 +168,7 @@ export class Group implements Cgroup {
   async reclaim(bytes: Size): Promise<boolean> {
     const text = String(check.size('bytes', bytes));
     const { unified } = this[placement];
-    if (!unified?.controllers.includes('memory')) throw notOnV1('take memory away', 'only cgroup v2 does so on demand, and this group has its memory not there');
+    if (!unified?.controllers.includes('memory')) throw notSupported('take memory away', 'only cgroup v2 does so on demand, and this group has its memory not there');
     try {
       await perform([{ op: 'write', path: join(unified.directory, 'memory.reclaim'), text, at: CWD }]);
       return true;

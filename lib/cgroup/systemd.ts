@@ -6,14 +6,12 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { ContainedError } from '../errors.js';
+import { notSupported, type ContainedError } from '../errors.js';
 import { native } from '../native.js';
 import { adoptScope, cgroupHost, groupsOf, isRoot, unifiedParent } from '../host/cgroups.js';
 import { hostFacts } from '../host/facts.js';
 
-const refused = (hint: string): ContainedError => new ContainedError({
-  code: 'ENOTSUP', errno: 0, syscall: undefined, path: undefined, dest: undefined, step: 'ask systemd for a scope', hint,
-});
+const refused = (hint: string): ContainedError => notSupported('ask systemd for a scope', hint);
 
 /** sd_booted(3). On v1 systemd can delegate its own hierarchy only. */
 const manages = (): boolean => existsSync('/run/systemd/system') && cgroupHost().unified !== undefined && cgroupHost().unified!.controllers.includes('memory');

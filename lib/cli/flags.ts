@@ -1,7 +1,8 @@
 // The table of the flags of `run` and `explain`: parsing and help both read it. Values are only brought into shape here;
 // whether they are right is for the library to say.
 import type { CgroupOptions } from '../../types/cgroup.js';
-import type { Mount, NamespaceSource, Rlimit, SpawnOptions } from '../../types/options.js';
+import type { Mount, NamespaceSource, OutputLimit, Rlimit, SpawnOptions } from '../../types/options.js';
+import { readOutput } from './capture.js';
 import type { Flag, Used } from './flag.js';
 import { LIMIT_FLAGS, LIMITS_REFUSED } from './limits.js';
 import { readMount, readTmpfs, readVolume } from './mounts.js';
@@ -13,6 +14,7 @@ export interface Given extends SpawnOptions {
   /** Print the outcome to stderr. */
   stats?: boolean;
   cgroup?: CgroupOptions;
+  maxOutput?: OutputLimit;
   /** Name of a group that is there. */
   joined?: string;
   /** See `withSwap`. */
@@ -21,6 +23,7 @@ export interface Given extends SpawnOptions {
 
 function namespaces(text: string): Given {
   const parts = text.split(',').filter(part => part !== '');
+  if (/^\d+$/.test(text)) return { ns: Number(text) };
   if (!parts.some(part => part.includes('='))) return { ns: parts as (keyof NamespaceMap)[] };
   const sources = parts.map(part => {
     const [kind, source] = part.includes('=') ? pair(part, 'KIND=PATH') : [part, 'new'];
@@ -50,7 +53,7 @@ function ulimit(text: string): Given {
 const mount = (value: Mount): Given => ({ mounts: [value] });
 
 const FLAGS: readonly Flag<Given>[] = [
-  { name: 'ns', argument: 'LIST', section: 'Isolation', option: 'ns', help: 'new namespaces of mnt,pid,net,ipc,uts,user,cgroup,time; KIND=PATH or KIND=PID enters one (default: all but time, and user only without root)', read: namespaces },
+  { name: 'ns', argument: 'LIST', section: 'Isolation', option: 'ns', help: 'new namespaces of mnt,pid,net,ipc,uts,user,cgroup,time; KIND=PATH or KIND=PID enters one, all=PID or PID those of a process (default: all but time, and user only without root)', read: namespaces },
   { name: 'network', argument: 'MODE', section: 'Isolation', option: 'network', help: 'none: only the loopback device; host: that of the caller (default: none)', read: text => ({ network: text as 'none' }) },
 
   { name: 'rootfs', argument: 'DIR', section: 'File system', option: 'rootfs', help: "what the command sees as / (default: the host's own, read-only)", read: text => ({ rootfs: text }) },
@@ -90,7 +93,9 @@ const FLAGS: readonly Flag<Given>[] = [
 
   { name: 'init', section: 'Life', option: 'init', help: 'a reaper as pid 1 (default: the command is pid 1)', read: on => ({ init: on }) },
   { name: 'timeout', argument: 'TIME', section: 'Life', option: 'timeout', help: 'end it after this time, as 500 (ms), 5s, 2m', read: text => ({ timeout: duration(text) }) },
-  { name: 'kill-signal', argument: 'SIGNAL', section: 'Life', option: 'killSignal', help: 'what --timeout sends first (default: TERM)', read: text => ({ killSignal: signalName(text) }) },
+  { name: 'cpu-timeout', argument: 'TIME', section: 'Life', option: 'cpuTimeout', help: 'end it when all its processes together have used this much processor time', read: text => ({ cpuTimeout: duration(text) }) },
+  { name: 'max-output', argument: 'SIZE', section: 'Life', option: 'maxOutput', help: 'end it when more than this has come out of stdout and stderr together, as 1M; also bytes=, lines=, rate= (bytes per second, at which it is held back), action=truncate (drop what is too much instead)', read: text => ({ maxOutput: readOutput(text) }) },
+  { name: 'kill-signal', argument: 'SIGNAL', section: 'Life', option: 'killSignal', help: 'what these three send first (default: TERM)', read: text => ({ killSignal: signalName(text) }) },
   { name: 'kill-grace', argument: 'TIME', section: 'Life', option: 'killGrace', help: 'time from then until SIGKILL (default: 1s)', read: text => ({ killGrace: duration(text) }) },
 
   { name: 'trace', section: 'Reports', option: 'trace', help: 'print the time of each step of the start to stderr', read: on => ({ trace: on }) },

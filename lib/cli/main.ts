@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { ContainedError, explain, OptionError, probe, sweep } from '../index.js';
 import { didYouMean } from '../options/check.js';
+import { stdioOf } from './capture.js';
 import { cgroupCommand, cgroupHelp } from './cgroup.js';
 import { checkTogether, RUN_GRAMMAR } from './flags.js';
 import { open } from './groups.js';
@@ -34,7 +35,7 @@ async function withFlags(name: 'run' | 'explain', args: readonly string[]): Prom
     if (joined !== undefined && limited.cgroup) throw new UsageError('--cgroup: a group that is there has its limits, see `contained cgroup set`');
     const options = joined === undefined ? limited : { ...limited, cgroup: await open(joined) };
     if (name === 'run') return await runCommand(options, words, stats);
-    print(String(explain(words[0]!, words.slice(1), { ...options, stdio: 'inherit' })));
+    print(String(explain(words[0]!, words.slice(1), { ...options, stdio: stdioOf(options) })));
     return 0;
   } catch (error) {
     throw error instanceof OptionError ? flagError(error, used) : error;

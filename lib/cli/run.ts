@@ -1,8 +1,9 @@
 // `contained run`: one container in the foreground.
 import { constants } from 'node:os';
-import type { Contained, Outcome } from '../../types/contained.js';
+import type { Contained, Outcome, Reason } from '../../types/contained.js';
 import type { SpawnOptions } from '../../types/options.js';
 import { ContainedError, spawnContained } from '../index.js';
+import { passOn, stdioOf } from './capture.js';
 import { note } from './note.js';
 import { notice, statsLine, traceTable } from './words.js';
 
@@ -13,10 +14,12 @@ const TIMED_OUT = 124;
 
 const FORWARDED = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const;
 
-/** As docker run, sh(1) and, for the timeout, timeout(1). */
+const OURS: readonly Reason[] = ['timeout', 'cpu-timeout', 'output'];
+
+/** As docker run, sh(1) and, for what we have ended, timeout(1). */
 export function exitCode({ reason, code, signal }: Outcome): number {
   if (signal !== null) return 128 + constants.signals[signal];
-  return reason === 'timeout' && code === 0 ? TIMED_OUT : code!;
+  return OURS.includes(reason) && code === 0 ? TIMED_OUT : code!;
 }
 
 export function errorCode(error: unknown): number {
@@ -35,11 +38,12 @@ function forwardSignals(child: Contained): () => void {
 
 /** Runs it to its end; what it returns is the exit code. */
 export async function runCommand(options: SpawnOptions, [file = '', ...args]: readonly string[], stats = false): Promise<number> {
-  const child = spawnContained(file, args, { ...options, stdio: 'inherit' });
+  const child = spawnContained(file, args, { ...options, stdio: stdioOf(options) });
+  const passed = passOn(child);
   const stop = forwardSignals(child);
   if (options.trace) child.once('spawn', () => note(`steps of the start\n${traceTable(child.trace ?? [])}`));
   try {
-    const outcome = await child.exited;
+    const [outcome] = await Promise.all([child.exited, passed]);
     const why = notice(outcome);
     if (why !== undefined) note(why);
     if (stats) note(statsLine(outcome));

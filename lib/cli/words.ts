@@ -17,13 +17,16 @@ export function bytes(count: number): string {
 
 const how = ({ code, signal }: Outcome): string => signal === null ? `exit code ${code}` : signal;
 
-function usage({ wallMs, userMs, systemMs, memoryPeak, pidsPeak, oomKills }: Usage): string[] {
+function usage({ wallMs, userMs, systemMs, memoryPeak, pidsPeak, oomKills, throttledMs, ioReadBytes, ioWriteBytes }: Usage): string[] {
   return [
     `wall ${milliseconds(wallMs)}`,
     `user ${milliseconds(userMs)}`,
     `system ${milliseconds(systemMs)}`,
     ...memoryPeak === undefined ? [] : [`memory peak ${bytes(memoryPeak)}`],
     ...pidsPeak === undefined ? [] : [`pids peak ${pidsPeak}`],
+    ...throttledMs ? [`throttled ${milliseconds(throttledMs)}`] : [],
+    ...ioReadBytes === undefined ? [] : [`read ${bytes(ioReadBytes)}`],
+    ...ioWriteBytes === undefined ? [] : [`written ${bytes(ioWriteBytes)}`],
     ...oomKills ? [`oom kills ${oomKills}`] : [],
   ];
 }
@@ -36,9 +39,14 @@ export function notice(outcome: Outcome): string | undefined {
   switch (outcome.reason) {
     case 'oom': return `out of memory: the kernel killed ${outcome.usage.oomKills === 1 ? 'a process' : `${outcome.usage.oomKills} processes`} in the container (${how(outcome)})`;
     case 'timeout': return `timed out after ${milliseconds(outcome.usage.wallMs)} (${how(outcome)})`;
-    default: return undefined;
+    case 'cpu-timeout': return `used up its processor time: ${milliseconds(outcome.usage.userMs + outcome.usage.systemMs)} (${how(outcome)})`;
+    case 'output': return `wrote more than is allowed: ended after ${passed(outcome)} (${how(outcome)})`;
+    case 'seccomp': return `made a system call that a filter forbids (${how(outcome)})`;
+    default: return outcome.output?.truncated ? `wrote more than is allowed: cut off after ${passed(outcome)}` : undefined;
   }
 }
+
+const passed = ({ output }: Outcome): string => bytes((output?.stdoutBytes ?? 0) + (output?.stderrBytes ?? 0));
 
 /** Affinity masks and id maps are long, and a line of the table should stay one. */
 const MOST = 80;

@@ -1,26 +1,73 @@
 // The handle of a container: a ChildProcess to those who expect one.
 import { EventEmitter } from 'node:events';
 import { constants } from 'node:os';
+import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
-import type { Contained, Outcome, Reason, TraceEntry } from '../../types/contained.js';
+import type { CgroupLimits } from '../../types/cgroup.js';
+import type { Contained, Outcome, Reason, TraceEntry, Usage } from '../../types/contained.js';
+import type { ExecOptions } from '../../types/exec.js';
+import type { ContainedEvent, ContainedEventsOptions, ContainedProcessInfo, Inspection, Stats, StatsStep } from '../../types/live.js';
+import type { NamespaceKind, RunOptions } from '../../types/options.js';
+import type { LogEntry, LogOptions } from '../../types/registry.js';
 import type { Program } from '../../types/program.js';
-import { ContainedError } from '../errors.js';
-import { launch, listen, setRef, type LaunchListener } from '../launch.js';
+import { ContainedError, notSupported } from '../errors.js';
+import { listen, setRef, type LaunchListener } from '../launch.js';
+import { Live } from '../live/live.js';
+import type { Subject } from '../live/subject.js';
 import { native, type NativeExit } from '../native.js';
+import { resolveExecCommand, type Target } from '../options/exec.js';
 import { signalNumber } from '../options/limits.js';
-import { containerId } from '../options/namespaces.js';
-import type { Life } from '../options/settings.js';
+import { readLog } from '../registry/log.js';
+import { persist } from '../namespaces/bind.js';
+import { containedKinds, containerId } from '../options/namespaces.js';
+import { resolveLife } from '../options/resolve.js';
+import type { Inheritance, Life, Settings } from '../options/settings.js';
 import type { Command, Fault } from '../program/encode.js';
-import type { Template } from '../program/template.js';
 import { stepError, stepOf } from '../program/words.js';
+import { GroupTime, TimeLimit } from './cputime.js';
 import { Deadline } from './deadline.js';
+import { Execs, notRunning } from './exec.js';
+import { Governor } from './governor.js';
+import { ProcessTimes } from './processtimes.js';
 import { Settlement } from './settlement.js';
-import { closeStdio, endedStream, openStdio, streamOf, type Entry, type PipeEnd } from './stdio.js';
+import { closeStdio, endedStream, openStdio, resolveStdio, streamOf, type Entry, type PipeEnd } from './stdio.js';
 import { usageOf } from './usage.js';
 
 const SIGKILL = 9;
+const { SIGSYS } = constants.signals;
 
 const SIGNAL_NAMES = new Map(Object.entries(constants.signals).map(([name, number]) => [number, name as NodeJS.Signals]));
+
+export const signalName = (number: number): NodeJS.Signals | null => SIGNAL_NAMES.get(number) ?? null;
+
+/** Where a container comes from: a template that is launched, or another process that has launched it. */
+export interface Origin {
+  readonly settings: Pick<Settings, 'cgroup' | 'impossible'>;
+  /** Its name, for other processes. */
+  readonly id: string | undefined;
+  readonly detached: boolean;
+  /** Where what is known of it is kept. */
+  readonly directory: string | undefined;
+  /** Whether that is also what it writes. */
+  readonly logged: boolean;
+  /** When it was started, if not now. */
+  readonly created?: Date;
+  /** Removes what is kept of it when it has ended. */
+  takeAway(): Promise<void>;
+  nextRun(): number;
+  /** Returns the container's number with the launcher. `fds` are owned by whoever gets them, see `launch`. */
+  begin(run: number, command: Command, trace: boolean, fds: readonly number[], listener: LaunchListener, fault?: Fault): number;
+  /** How it has ended, where the launcher cannot tell. */
+  finish?(exit: NativeExit): Promise<NativeExit>;
+  directories(run: number): Record<string, string>;
+  /** A file of one of them, by the name that it has in the settings. */
+  fileOf(run: number, path: string): string;
+  /** What those who ask about it must know. */
+  about(run: number): Omit<Subject, 'pid' | 'command' | 'env'>;
+  /** What commands that come later have from it; undefined where there can be none. */
+  inheritance(command: Command): Inheritance | undefined;
+  program(command: Command, run: number): Program;
+}
 
 export class ContainedProcess extends EventEmitter implements Contained, LaunchListener {
   pid: number | undefined = undefined;
@@ -28,28 +75,35 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
   signalCode: NodeJS.Signals | null = null;
   killed = false;
   trace: readonly TraceEntry[] | undefined = undefined;
-  readonly #template: Template;
+  readonly #origin: Origin;
   readonly #command: Command;
   readonly #life: Life;
   readonly #run: number;
-  readonly #started = performance.now();
+  readonly #started: number;
   readonly #ready = new Settlement<this>();
   readonly #exited = new Settlement<Outcome>();
   readonly #deadline: Deadline;
-  #id: number | undefined;
+  readonly #governor: Governor | undefined;
+  #timeLimit: TimeLimit | undefined;
+  readonly #execs = new Execs();
+  #number: number | undefined;
+  #running = false;
   #ended = false;
+  #asked: Live | undefined;
   #reason: Reason | undefined;
   #pipes: Map<number, PipeEnd> = new Map();
   #streams: (Readable | Writable | null)[];
 
-  constructor(template: Template, command: Command, life: Life, entries: readonly Entry[], fault?: Fault) {
+  constructor(origin: Origin, command: Command, life: Life, entries: readonly Entry[], fault?: Fault) {
     super();
-    this.#template = template;
+    this.#origin = origin;
+    this.#started = performance.now() - (origin.created ? Date.now() - origin.created.getTime() : 0);
     this.#command = command;
     this.#life = life;
-    this.#run = template.nextRun();
+    this.#run = origin.nextRun();
     this.#streams = entries.map(() => null);
     this.#deadline = new Deadline(life, (reason, signal) => this.#stop(reason, signal));
+    this.#governor = life.output && new Governor(life.output, () => this.#deadline.end('output'));
     try {
       this.#launch(entries, fault);
     } catch (error) {
@@ -59,20 +113,31 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
   }
 
   #launch(entries: readonly Entry[], fault?: Fault): void {
-    if (this.#template.settings.impossible) throw this.#template.settings.impossible;
+    if (this.#origin.settings.impossible) throw this.#origin.settings.impossible;
     listen();
     const streams = openStdio(entries);
     try {
-      const { buffer, size } = this.#template.request(this.#run, this.#command, this.#life.trace, fault);
-      this.#id = launch(buffer, size, streams.fds, this);
+      this.#number = this.#origin.begin(this.#run, this.#command, this.#life.trace, streams.fds, this, fault);
     } catch (error) {
       closeStdio(streams);
       throw error;
     }
     this.#pipes = streams.ours;
     // What comes with the options is written whether or not anybody asks for the stream.
-    for (const [i, end] of this.#pipes) if (end.data !== undefined) this.#stream(i);
+    for (const [i, end] of this.#pipes) if (end.data !== undefined || (this.#governor && (i === 1 || i === 2))) this.#stream(i);
     this.#deadline.start();
+    this.#limitTime();
+  }
+
+  #limitTime(): void {
+    const limit = this.#life.cpuTimeout, path = this.#origin.settings.cgroup?.time;
+    if (limit === undefined) return;
+    const reader = path === undefined ? new ProcessTimes(() => this.pid) : new GroupTime(this.#origin.fileOf(this.#run, path));
+    this.#timeLimit = new TimeLimit(limit, reader, () => this.#deadline.end('cpu-timeout'));
+  }
+
+  get id(): string | undefined {
+    return this.#origin.id;
   }
 
   get spawnfile(): string {
@@ -88,15 +153,24 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
   }
 
   get exited(): Promise<Outcome> {
+    if (this.#origin.detached && !this.#ended) this.ref();  // whoever asks means to wait
     return this.#exited.promise;
   }
 
   get cgroup(): Readonly<Record<string, string>> {
-    return this.#template.directories(this.#run);
+    return this.#origin.directories(this.#run);
   }
 
   get [containerId](): number | undefined {
-    return this.#id;
+    return this.#number;
+  }
+
+  get [containedKinds](): readonly NamespaceKind[] {
+    return this.#origin.inheritance(this.#command)?.namespaces ?? [];
+  }
+
+  persist(kind: NamespaceKind, path: string): Promise<void> {
+    return persist(kind, path, async () => (await this.ready, this.#ended ? undefined : this.pid));
   }
 
   get stdin(): Writable | null {
@@ -120,16 +194,19 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
     const end = this.#pipes.get(index);
     if (end) {
       this.#pipes.delete(index);
-      this.#streams[index] = streamOf(end);
+      const stream = streamOf(end);
+      const governor = index === 1 || index === 2 ? this.#governor : undefined;
+      this.#streams[index] = governor ? governor.watch(index === 1 ? 'stdout' : 'stderr', stream as Readable) : stream;
     }
     return this.#streams[index] ?? null;
   }
 
   kill(signal: NodeJS.Signals | number = this.#life.killSignal): boolean {
     const number = signalNumber('signal', signal);
-    if (this.#ended || this.#id === undefined) return false;
+    if (this.#ended || this.#number === undefined) return false;
     if (number !== 0) this.killed = true;
-    native().signal(this.#id, number);
+    native().signal(this.#number, number);
+    if (number === SIGKILL || number === this.#life.killSignal) this.#asked?.letEnd(number);
     return true;
   }
 
@@ -141,12 +218,88 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
     });
   }
 
+  exec(command: RunOptions['command'], options: ExecOptions = {}): Contained {
+    const inheritance = this.#inheritance();
+    const words = resolveExecCommand(options, command, inheritance);
+    const entries = resolveStdio(options.stdio);
+    return new ContainedProcess(this.#execs.templateFor(options, entries, inheritance, this.#target()), words, resolveLife(options), entries);
+  }
+
+  logs(options: LogOptions = {}): AsyncIterable<LogEntry> {
+    if (this.#origin.directory === undefined || !this.#origin.logged) throw notLogged();
+    return readLog(join(this.#origin.directory, 'log'), this.exited, options);
+  }
+
+  async remove({ force = false }: { force?: boolean } = {}): Promise<void> {
+    if (force) await this.killAll();
+    if (!this.#ended) throw stillRunning(this.id);
+    await this.exited.catch(() => {});
+    await this.#origin.takeAway();
+  }
+
+  #inheritance(): Inheritance {
+    const inheritance = this.#origin.inheritance(this.#command);
+    if (!inheritance) throw new TypeError('exec: not in what sys.clone has made');
+    return inheritance;
+  }
+
+  #target(): Target | ContainedError {
+    if (!this.#running || this.#ended) return notRunning(this.#ended);
+    return { container: this.#number!, pid: this.pid!, group: this.#origin.about(this.#run).where };
+  }
+
+  /** Made when something is asked for the first time. */
+  get #live(): Live {
+    this.#asked ??= new Live({ subject: () => this.#subject(), ready: () => this.ready, exited: () => this.exited }, this.#ended);
+    return this.#asked;
+  }
+
+  #subject(): Subject | undefined {
+    if (this.pid === undefined) return undefined;
+    const { file, argv, env } = this.#command;
+    return { ...this.#origin.about(this.#run), pid: this.pid, command: [file, ...argv.slice(1)], env };
+  }
+
+  get paused(): boolean {
+    return this.#asked?.paused ?? false;
+  }
+
+  pause(): Promise<void> {
+    return this.#live.pause();
+  }
+
+  resume(): Promise<void> {
+    return this.#live.resume();
+  }
+
+  update(limits: CgroupLimits): Promise<void> {
+    return this.#live.update(limits);
+  }
+
+  stats(): Promise<Stats>;
+  stats(options: { interval: number; signal?: AbortSignal }): AsyncIterable<StatsStep>;
+  stats(options?: { interval: number; signal?: AbortSignal }): Promise<Stats> | AsyncIterable<StatsStep> {
+    return options === undefined ? this.#live.stats() : this.#live.stats(options);
+  }
+
+  events(options?: ContainedEventsOptions): AsyncIterable<ContainedEvent> {
+    return this.#live.events(options);
+  }
+
+  processes(): Promise<readonly ContainedProcessInfo[]> {
+    return this.#live.processes();
+  }
+
+  inspect(): Promise<Inspection> {
+    return this.#live.inspect();
+  }
+
   ref(): void {
-    if (this.#id !== undefined) setRef(this.#id, true);
+    if (this.#number !== undefined) setRef(this.#number, true);
   }
 
   unref(): void {
-    if (this.#id !== undefined) setRef(this.#id, false);
+    if (this.#number !== undefined) setRef(this.#number, false);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -154,16 +307,19 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
   }
 
   #program(): Program {
-    return this.#template.program(this.#command, this.#run);
+    return this.#origin.program(this.#command, this.#run);
   }
 
   #stop(reason: Reason, signal: number): void {
     this.#reason ??= reason;
-    if (this.#id !== undefined) native().signal(this.#id, signal);
+    if (this.#number !== undefined) native().signal(this.#number, signal);
+    this.#asked?.letEnd(signal);
   }
 
   onReady(pid: number, trace: Buffer | undefined): void {
     this.pid = pid;
+    this.#running = true;
+    if (this.#origin.detached) this.unref();
     if (trace) this.trace = traceOf(this.#program(), trace);
     this.#ready.resolve(this);
     this.emit('spawn');
@@ -171,8 +327,20 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
 
   onExit(pid: number, exit: NativeExit): void {
     this.#ended = true;
+    this.#asked?.end();
     this.#deadline.stop();
+    this.#timeLimit?.stop();
+    if (this.#governor) this.#governor.settle(() => this.#finish(pid, exit));
+    else this.#finish(pid, exit);
+  }
+
+  #finish(pid: number, exit: NativeExit): void {
     if (exit.lost) return this.#fail(lostLauncher());
+    if (this.#origin.finish) void this.#origin.finish(exit).then(whole => this.#end(pid, whole), (error: unknown) => this.#fail(error as ContainedError));
+    else this.#end(pid, exit);
+  }
+
+  #end(pid: number, exit: NativeExit): void {
     const error = exit.errno === 0 ? undefined : stepError(this.#program(), exit.list, exit.index, exit.errno);
     // What was ended before it ran has ended as was asked for; only `ready` cannot be had any more.
     if (error && exit.requestedSignal === 0) return this.#fail(error);
@@ -180,12 +348,12 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
     this.pid ??= pid;
     this.exitCode = exit.code;
     const signal = exit.signal === SIGKILL && exit.requestedSignal !== 0 ? exit.requestedSignal : exit.signal;
-    this.signalCode = exit.signal === 0 ? null : SIGNAL_NAMES.get(signal) ?? null;
-    const { counters = [], made = true } = this.#template.settings.cgroup ?? {};
-    const usage = usageOf(counters.map(({ name }) => name), !made, exit, performance.now() - this.#started);
+    this.signalCode = exit.signal === 0 ? null : signalName(signal);
+    const { counters = [], made = true } = this.#origin.settings.cgroup ?? {};
+    const usage = usageOf(counters.map(({ name }) => name), !made, exit, performance.now() - this.#started, this.#timeLimit?.seen);
     // In a group of several it may have been another that was killed for its memory.
     const kills = made || exit.signal === SIGKILL ? usage.oomKills : undefined;
-    const outcome: Outcome = { reason: this.#reasonOf(exit, kills), code: this.exitCode, signal: this.signalCode, usage };
+    const outcome: Outcome = { reason: this.#reasonOf(exit, usage, kills), code: this.exitCode, signal: this.signalCode, usage, ...this.#governor && { output: this.#governor.count } };
     if (exit.undoErrno !== 0) this.#exited.reject(stepError(this.#program(), 4, exit.undoIndex, exit.undoErrno));
     else this.#exited.resolve(outcome);
     try {
@@ -197,11 +365,14 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
   }
 
   /** Only the kernel's own counter makes it `oom`; a command that went on and succeeded was not ended by it. */
-  #reasonOf(exit: NativeExit, oomKills: number | undefined): Reason {
-    if (this.#reason === 'timeout' || this.#reason === 'aborted') return this.#reason;
+  #reasonOf(exit: NativeExit, { userMs, systemMs }: Usage, oomKills: number | undefined): Reason {
+    if (this.#reason !== undefined && this.#reason !== 'killed') return this.#reason;
     if (oomKills && exit.code !== 0 && this.#reason === undefined) return 'oom';
     if (exit.signal === 0) return 'exit';
-    return this.#reason ?? (this.killed ? 'killed' : 'signal');
+    if (this.#reason === 'killed' || this.killed) return 'killed';
+    if (exit.signal === SIGSYS) return 'seccomp';
+    // By RLIMIT_CPU, while Node was too busy to look.
+    return exit.signal === SIGKILL && userMs + systemMs >= (this.#life.cpuTimeout ?? Infinity) ? 'cpu-timeout' : 'signal';
   }
 
   /** `close` comes after the last stream has ended; one that nobody reads is emptied, as child_process does. */
@@ -221,7 +392,9 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
 
   #fail(error: ContainedError): void {
     this.#ended = true;
+    this.#asked?.end();
     this.#deadline.stop();
+    this.#timeLimit?.stop();
     this.#ready.reject(error);
     this.#exited.reject(error);
     this.#closeWhenRead();
@@ -229,6 +402,12 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
     if (this.listenerCount('error') > 0 || !(this.#ready.asked || this.#exited.asked)) this.emit('error', error);
   }
 }
+
+const notLogged = (): ContainedError => notSupported('read the log', 'only what a detached container writes is kept, unless its `stdio` says where it goes');
+
+const stillRunning = (id: string | undefined): ContainedError => new ContainedError({
+  code: 'EBUSY', errno: -16, syscall: undefined, path: undefined, dest: undefined, step: `remove the container ${id ?? ''}`.trimEnd(), hint: 'it has not ended: kill it first, or say { force: true }',
+});
 
 const lostLauncher = (): ContainedError => new ContainedError({
   code: 'ECONNRESET', errno: -constants.errno.ECONNRESET, syscall: undefined, path: undefined, dest: undefined,

@@ -1,4 +1,4 @@
-// What ends a container from outside: the options `timeout` and `signal`, and the grace between asking and killing.
+// What ends a container from outside: the options `timeout` and `signal`, what others find to be too much, and the grace between asking and killing.
 import type { Reason } from '../../types/contained.js';
 import type { Life } from '../options/settings.js';
 
@@ -9,7 +9,8 @@ export class Deadline {
   readonly #life: Life;
   readonly #stop: (reason: Reason, signal: number) => void;
   #timer: NodeJS.Timeout | undefined;
-  readonly #onAbort = (): void => this.#end('aborted');
+  #ending = false;
+  readonly #onAbort = (): void => this.end('aborted');
 
   constructor(life: Life, stop: (reason: Reason, signal: number) => void) {
     this.#life = life;
@@ -18,8 +19,8 @@ export class Deadline {
 
   start(): void {
     const { timeout, signal } = this.#life;
-    if (timeout !== undefined) this.#timer = setTimeout(() => this.#end('timeout'), timeout).unref();
-    if (signal?.aborted) this.#end('aborted');
+    if (timeout !== undefined) this.#timer = setTimeout(() => this.end('timeout'), timeout).unref();
+    if (signal?.aborted) this.end('aborted');
     else signal?.addEventListener('abort', this.#onAbort, { once: true });
   }
 
@@ -28,7 +29,10 @@ export class Deadline {
     this.#life.signal?.removeEventListener('abort', this.#onAbort);
   }
 
-  #end(reason: Reason): void {
+  /** For the first reason there is. */
+  end(reason: Reason): void {
+    if (this.#ending) return;
+    this.#ending = true;
     this.stop();
     this.#stop(reason, this.#life.killSignal);
     if (this.#life.killSignal !== SIGKILL) this.#timer = setTimeout(() => this.#stop(reason, SIGKILL), this.#life.killGrace).unref();

@@ -28,18 +28,25 @@ const SHORT = ['pipe', 'inherit', 'ignore'] as const;
 const ALL = { pipe: ['pipe', 'pipe', 'pipe'], inherit: ['inherit', 'inherit', 'inherit'], ignore: ['ignore', 'ignore', 'ignore'] } as const;
 
 /** The stdio option as one entry each, checked; nothing is opened yet. */
-export function resolveStdio(stdio: Stdio | undefined): readonly Entry[] {
-  if (stdio === undefined) return ALL.pipe;
+export function resolveStdio(stdio: Stdio | undefined, detached = false): readonly Entry[] {
+  if (stdio === undefined) return detached ? ALL.ignore : ALL.pipe;
   if (typeof stdio === 'string') {
     if (!SHORT.includes(stdio)) throw new OptionError('stdio', stdio, `one of ${SHORT.join(', ')}`);
+    if (detached && stdio === 'pipe') throw noPipe('stdio', stdio);
     return ALL[stdio];
   }
   if (!Array.isArray(stdio)) throw new OptionError('stdio', stdio, 'a string or an array', 'ERR_INVALID_ARG_TYPE');
   if (stdio.length > 200) throw new OptionError('stdio', stdio, 'up to 200 entries', 'ERR_OUT_OF_RANGE');
   const entries: (StdioEntry)[] = [...stdio];
   while (entries.length < 3) entries.push(undefined);
-  return entries.map((entry, i) => check(`stdio[${i}]`, entry ?? (i < 3 ? 'pipe' : 'ignore'), i));
+  return entries.map((entry, i) => {
+    const found = check(`stdio[${i}]`, entry ?? (i < 3 && !detached ? 'pipe' : 'ignore'), i);
+    if (detached && isPipe(found)) throw noPipe(`stdio[${i}]`, found);
+    return found;
+  });
 }
+
+const noPipe = (path: string, entry: unknown): OptionError => new OptionError(path, entry, 'no pipe with detached: its other end would go with Node');
 
 function check(path: string, entry: Entry, index: number): Entry {
   if (entry instanceof Uint8Array) {
@@ -69,6 +76,20 @@ function nullDevice(): number {
 }
 
 export const isPipe = (entry: Entry): boolean => entry === 'pipe' || entry instanceof Uint8Array;
+
+/** What a program must know of them. */
+export const streamsOf = (entries: readonly Entry[]): { count: number; pipes: number[] } => ({
+  count: entries.length,
+  pipes: entries.flatMap((entry, i) => isPipe(entry) ? [i] : []),
+});
+
+/** The same as a text, for those with one program. */
+export const shapeOf = (entries: readonly Entry[]): string => entries.map(entry => isPipe(entry) ? 'p' : '-').join('');
+
+/** Only what comes through a pipe of ours can be counted. */
+export function checkOutput(maxOutput: unknown, entries: readonly Entry[]): void {
+  if (maxOutput !== undefined && entries[1] !== 'pipe' && entries[2] !== 'pipe') throw new OptionError('maxOutput', maxOutput, "'pipe' as stdout or stderr beside it");
+}
 
 function makePipes(count: number): number[] {
   const ends = count === 0 ? [] : native().pipes(count);

@@ -13,19 +13,38 @@ function oomKillsOf(before: ReadonlyMap<string, string>, after: ReadonlyMap<stri
   return count === undefined ? undefined : count - (killsIn(before) ?? 0);
 }
 
-/** `names`: what the texts in `exit.counters` are, in their order; of a `shared` group they stand there twice, before and after. */
-export function usageOf(names: readonly string[], shared: boolean, exit: NativeExit, wallMs: number): Usage {
+/** `8:0 rbytes=N wbytes=N …` on v2; `8:0 Read N` on v1, where a 0 may mean that nobody counts, see `v1Io` in cgroup/stats.ts. */
+function ioOf(texts: ReadonlyMap<string, string>, direction: 'Read' | 'Write'): number | undefined {
+  const sum = (text: string, pattern: RegExp): number => [...text.matchAll(pattern)].reduce((total, match) => total + Number(match[1]), 0);
+  const v2 = texts.get('unified/io.stat'), v1 = texts.get('v1/blkio.throttle.io_service_bytes_recursive');
+  // One that cannot be read is told as an empty text, which here is also what nothing is; the other file never is.
+  if (v2 !== undefined && texts.get('unified/cpu.stat')) return sum(v2, direction === 'Read' ? / rbytes=(\d+)/g : / wbytes=(\d+)/g);
+  return v1 === undefined ? undefined : sum(v1, new RegExp(`^\\d+:\\d+ ${direction} (\\d+)`, 'gm')) || undefined;
+}
+
+/** `seen`: time that was seen while it ran. `names`: what the texts in `exit.counters` are, in their order; of a `shared` group they stand there twice, before and after. */
+export function usageOf(names: readonly string[], shared: boolean, exit: NativeExit, wallMs: number, seen: { userMs: number; systemMs: number } | undefined): Usage {
   const parts = names.length > 0 ? exit.counters.split('\0') : [];
   const from = (start: number): Map<string, string> => new Map(names.map((name, i) => [name, parts[start + i] ?? '']));
   const before = shared ? from(0) : new Map<string, string>();
   const texts = from(shared ? names.length : 0);
   const cpu = texts.get('unified/cpu.stat');
+  const time = seen && seen.userMs + seen.systemMs > exit.userMs + exit.systemMs ? seen : exit;
+  // 0 when somebody else has reaped it.
+  const reaped = exit.maxRss > 0 ? exit : undefined;
   return {
     wallMs,
-    userMs: scaled(keyed(cpu, 'user_usec'), 1e-3) ?? scaled(single(texts.get('v1/cpuacct.usage_user')), 1e-6) ?? exit.userMs,
-    systemMs: scaled(keyed(cpu, 'system_usec'), 1e-3) ?? scaled(single(texts.get('v1/cpuacct.usage_sys')), 1e-6) ?? exit.systemMs,
+    userMs: scaled(keyed(cpu, 'user_usec'), 1e-3) ?? scaled(single(texts.get('v1/cpuacct.usage_user')), 1e-6) ?? time.userMs,
+    systemMs: scaled(keyed(cpu, 'system_usec'), 1e-3) ?? scaled(single(texts.get('v1/cpuacct.usage_sys')), 1e-6) ?? time.systemMs,
     memoryPeak: single(texts.get('unified/memory.peak')) ?? single(texts.get('v1/memory.max_usage_in_bytes')) ?? (exit.maxRss || undefined),
     pidsPeak: single(texts.get('unified/pids.peak')) ?? single(texts.get('v1/pids.peak')),
     oomKills: oomKillsOf(before, texts),
+    throttledMs: scaled(keyed(cpu, 'throttled_usec'), 1e-3) ?? scaled(keyed(texts.get('v1/cpu.stat'), 'throttled_time'), 1e-6),
+    ioReadBytes: ioOf(texts, 'Read'),
+    ioWriteBytes: ioOf(texts, 'Write'),
+    voluntarySwitches: reaped?.voluntarySwitches,
+    involuntarySwitches: reaped?.involuntarySwitches,
+    minorFaults: reaped?.minorFaults,
+    majorFaults: reaped?.majorFaults,
   };
 }

@@ -14,6 +14,8 @@ export interface HostFacts {
   privileged: boolean;
   /** Hard limit of open files: getrlimit(2). */
   files: number;
+  /** Hard limit of processor time of one process, in seconds. */
+  cpuSeconds: number;
   /** Who owns what is left behind: this pid and when it started, which no later process shares until the next boot. */
   owner: string;
 }
@@ -25,8 +27,9 @@ function effectiveCapabilities(): bigint {
   return BigInt(`0x${line?.[1] ?? '0'}`);
 }
 
-function hardLimitOfFiles(): number {
-  const line = /^Max open files\s+\S+\s+(\S+)/m.exec(readFileSync('/proc/self/limits', 'latin1'));
+/** proc_pid_limits(5). */
+function hardLimit(name: 'open files' | 'cpu time'): number {
+  const line = new RegExp(`^Max ${name}\\s+\\S+\\s+(\\S+)`, 'm').exec(readFileSync('/proc/self/limits', 'latin1'));
   return line?.[1] === undefined || line[1] === 'unlimited' ? Infinity : Number(line[1]);
 }
 
@@ -40,6 +43,9 @@ export function startTimeOf(pid: number | 'self'): string | undefined {
   }
 }
 
+/** Differs for every boot: random(4). */
+export const bootId = (): string => readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim();
+
 let facts: HostFacts | undefined;
 
 export function hostFacts(): HostFacts {
@@ -47,7 +53,8 @@ export function hostFacts(): HostFacts {
     uid: process.getuid!(),
     gid: process.getgid!(),
     privileged: (effectiveCapabilities() >> CAP_SYS_ADMIN & 1n) === 1n,
-    files: hardLimitOfFiles(),
+    files: hardLimit('open files'),
+    cpuSeconds: hardLimit('cpu time'),
     owner: `${process.pid}.${startTimeOf('self') ?? '0'}`,
   };
   return facts;

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { CgroupLimits, CgroupOptions, CreateCgroupOptions } from '../../types/cgroup.js';
 import { ContainedError, OptionError } from '../errors.js';
-import { anyV1Parent, cgroupHost, enabledIn, groupName, standingName, unifiedParent, type UnifiedParent } from '../host/cgroups.js';
+import { anyV1Parent, cgroupHost, enabledIn, groupName, standingName, unifiedParent, v1Parent, type UnifiedParent } from '../host/cgroups.js';
 import { hostFacts } from '../host/facts.js';
 import * as check from './check.js';
 import type { Limit } from './controllers/limit.js';
@@ -21,7 +21,9 @@ const STANDING_NAMES = [...NAMES, 'threaded', 'manager'];
 const V1_COUNTERS: Record<string, readonly string[]> = {
   memory: ['memory.max_usage_in_bytes', 'memory.oom_control'],
   cpuacct: ['cpuacct.usage_user', 'cpuacct.usage_sys'],
+  cpu: ['cpu.stat'],
   pids: ['pids.peak'],
+  blkio: ['blkio.throttle.io_service_bytes_recursive'],
 };
 
 /** cpu.stat is there whatever the controllers are. */
@@ -29,6 +31,7 @@ const unifiedCounters = (controllers: readonly string[]): string[] => [
   'cpu.stat',
   ...controllers.includes('memory') ? ['memory.peak', 'memory.events'] : [],
   ...controllers.includes('pids') ? ['pids.peak'] : [],
+  ...controllers.includes('io') ? ['io.stat'] : [],
 ];
 
 function ownerOf(value: unknown): CgroupSetting['owner'] | boolean {
@@ -40,19 +43,25 @@ function ownerOf(value: unknown): CgroupSetting['owner'] | boolean {
 }
 
 /** A hierarchy may carry several controllers (cpu,cpuacct): its directory is made once. */
-const byDirectory = (places: ReadonlyMap<string, string>): CgroupSetting['v1'] => {
+export const byDirectory = (places: ReadonlyMap<string, string>): CgroupSetting['v1'] => {
   const once = new Map<string, string>();
   for (const [controller, directory] of places) if (!once.has(directory)) once.set(directory, controller);
   return [...once].map(([directory, controller]) => ({ controller, directory }));
 };
 
-const countersOf = ({ unified, v1 }: Placement): CgroupSetting['counters'] => [
+export const countersOf = ({ unified, v1 }: Placement): CgroupSetting['counters'] => [
   ...unified ? unifiedCounters(unified.controllers).map(file => ({ name: `unified/${file}`, path: join(unified.directory, file) })) : [],
   ...[...v1].flatMap(([controller, path]) => (V1_COUNTERS[controller] ?? []).map(file => ({ name: `v1/${file}`, path: join(path, file) }))),
 ];
 
+/** v2 counts time in every group, whatever its controllers are. */
+export const timeIn = ({ unified, v1 }: Placement): string | undefined => {
+  const cpuacct = v1.get('cpuacct');
+  return unified ? join(unified.directory, 'cpu.stat') : cpuacct === undefined ? undefined : join(cpuacct, 'cpuacct.usage');
+};
+
 /** v1: a group without processors and nodes takes no process, cpusets(7); what is not given is the parent's. */
-function v1Cpuset(limits: readonly Limit[], directory: string | undefined): CgroupWrite[] {
+export function v1Cpuset(limits: readonly Limit[], directory: string | undefined): CgroupWrite[] {
   if (directory === undefined) return [];
   return ['cpuset.cpus', 'cpuset.mems'].filter(file => !limits.some(({ path }) => path === `cgroup.${file}`)).map(file => {
     const above = join(dirname(directory), file);
@@ -88,7 +97,7 @@ function findPlace({ name, parent, owner, limits, devices }: ReturnType<typeof a
   const onV1 = hierarchies.filter(({ hierarchy }) => hierarchy !== '').map(({ hierarchy }) => hierarchy);
   // Threads cannot be told apart in what belongs to the process: cgroups(7), "threaded" controllers.
   const countable = COUNTING[kind].filter(c => !threaded || c === 'pids' || c === 'cpu');
-  const counting = [...countable, ...unified ? [] : ['cpuacct', ...kind === 'standing' ? ['freezer'] : [], ...devices ? ['devices'] : []]];
+  const counting = [...countable, ...unified ? [] : ['cpuacct', 'freezer', ...devices ? ['devices'] : []]];
   const places = v1Places([...new Set([...counting, ...onV1])].filter(c => v1.has(c)), parent, name);
   const above = unifiedPlace(onV2, countable.filter(c => unified?.controllers.includes(c) && !onV2.includes(c)), parent);
   for (const { limit, hierarchy } of hierarchies) if (hierarchy === '' ? !above : !places.has(hierarchy)) throw noCgroup(limit.path);
@@ -108,6 +117,7 @@ function resolveGroup(options: Record<string, unknown>, kind: Kind, threaded = f
   const { limits, devices, owner } = wanted;
   const setting: CgroupSetting = {
     made: true,
+    where,
     unified: unified?.directory,
     enable: above?.enable ?? [],
     v1: byDirectory(v1),
@@ -119,6 +129,7 @@ function resolveGroup(options: Record<string, unknown>, kind: Kind, threaded = f
     devices: devices && { setting: devices, v1: unified ? undefined : v1.get('devices') },
     owner: typeof owner === 'object' ? owner : undefined,
     counters: countersOf(where),
+    time: timeIn(where),
   };
   return { setting, where };
 }
@@ -131,12 +142,12 @@ const controllersIn = ({ directory, enable }: UnifiedParent): string[] =>
  * The group of a container. Where a controller is on v1, the group is made there; a v2 group is made wherever there is a
  * v2 hierarchy, since a process can be born into it and killed by it whatever its controllers are.
  */
-export function resolveCgroup(value: CgroupOptions | object, identity: Identity): CgroupSetting {
+export function resolveCgroup(value: CgroupOptions | object, identity: Identity, name?: string): CgroupSetting {
   if (isPlaced(value)) return joined(value[placement]);
   const options = check.object('cgroup', value);
   check.knownKeys('cgroup', options, NAMES);
   const owner = options['delegate'] === true ? hostIds(identity) : undefined;
-  const { setting } = resolveGroup(options, 'spawn');
+  const { setting } = resolveGroup(name === undefined ? options : { name, ...options }, 'spawn');
   return owner ? { ...setting, owner } : setting;
 }
 
@@ -153,11 +164,12 @@ function hostIds({ user, maps }: Identity): { uid: number; gid: number } {
 
 /** A group that is there: nothing of it is ours, and of what it counts only whether somebody was killed for its memory. */
 const joined = ({ unified, v1 }: Placement): CgroupSetting => ({
-  made: false, unified: unified?.directory, enable: [], v1: byDirectory(v1), limits: [], devices: undefined, owner: undefined,
+  made: false, where: { unified, v1 }, unified: unified?.directory, enable: [], v1: byDirectory(v1), limits: [], devices: undefined, owner: undefined,
   counters: [
     ...unified?.controllers.includes('memory') ? [{ name: 'unified/memory.events', path: join(unified.directory, 'memory.events') }] : [],
     ...v1.has('memory') ? [{ name: 'v1/memory.oom_control', path: join(v1.get('memory')!, 'memory.oom_control') }] : [],
   ],
+  time: undefined,
 });
 
 /** Who is to make it; undefined where that depends on who owns the tree. */
@@ -193,11 +205,31 @@ export function resolveUpdate(value: CgroupLimits, where: Placement): { writes: 
   };
 }
 
+/** One without limits. */
+const bareGroup = (where: Placement): CgroupSetting => ({
+  made: true, where, unified: where.unified?.directory, enable: [], v1: byDirectory(where.v1), limits: [], devices: undefined, owner: undefined, counters: [], time: undefined,
+});
+
 /** A group that does nothing but find the processes of a container, so that they can be killed. */
 export function killingGroup(): CgroupSetting | undefined {
-  const group: CgroupSetting = { made: true, unified: undefined, enable: [], v1: [], limits: [], devices: undefined, owner: undefined, counters: [] };
   const parent = unifiedParent([]);
-  if (parent) return { ...group, unified: join(parent.directory, groupName()) };
+  if (parent) return bareGroup({ unified: { directory: join(parent.directory, groupName()), controllers: enabledIn(parent.directory) }, v1: new Map() });
   const v1 = anyV1Parent();
-  return v1 && { ...group, v1: [{ controller: v1.controller, directory: join(v1.directory, groupName()) }] };
+  return v1 && bareGroup({ unified: undefined, v1: new Map([[v1.controller, join(v1.directory, groupName())]]) });
+}
+
+/** A group, or that group, where it is told how much processor time its processes have used. */
+export function countingGroup(group: CgroupSetting | undefined): CgroupSetting | undefined {
+  const base = group ?? killingGroup();
+  if (!base) return undefined;
+  if (base.unified !== undefined) {
+    const where: Placement = { unified: { directory: base.unified, controllers: [] }, v1: new Map() };
+    return { ...base, counters: [...base.counters, ...countersOf(where)], time: timeIn(where) };
+  }
+  const cpuacct = v1Parent('cpuacct');
+  if (cpuacct === undefined) return undefined;
+  const directory = join(cpuacct, groupName());
+  const where: Placement = { unified: undefined, v1: new Map([['cpuacct', directory]]) };
+  const others = base.v1.filter(place => place.directory !== directory);
+  return { ...base, v1: [...others, { controller: 'cpuacct', directory }], counters: [...base.counters, ...countersOf(where)], time: timeIn(where) };
 }

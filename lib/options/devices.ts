@@ -3,6 +3,7 @@
 import { type Stats, statSync } from 'node:fs';
 import { constants as os } from 'node:os';
 import { ContainedError, OptionError } from '../errors.js';
+import { deviceNumbers } from '../host/devices.js';
 import { ALL_ACCESS, DEVICE_ACCESS } from '../program/constants.js';
 import { devicesText, sameNumbers } from '../program/devices.js';
 import * as check from './check.js';
@@ -34,7 +35,6 @@ const notThere = (path: string, code: string, errno: number, hint: string): Cont
   code, errno: -errno, syscall: 'stat', path, dest: undefined, step: `find the device ${path}`, hint,
 });
 
-/** dev_t as stat(2) has it: gnu_dev_major and gnu_dev_minor, as far as the kernel goes. */
 function deviceAt(path: string): { type: 'b' | 'c'; major: number; minor: number } {
   let found: Stats;
   try {
@@ -44,8 +44,7 @@ function deviceAt(path: string): { type: 'b' | 'c'; major: number; minor: number
     throw notThere(path, code, -errno, code === 'ENOENT' ? 'there is no such device on the host; load its driver, or leave the rule out' : 'its numbers are looked up on the host');
   }
   if (!found.isBlockDevice() && !found.isCharacterDevice()) throw notThere(path, 'ENODEV', os.errno.ENODEV, 'it is no device');
-  const { rdev } = found;
-  return { type: found.isBlockDevice() ? 'b' : 'c', major: rdev >>> 8 & 0xfff, minor: rdev & 0xff | rdev >>> 12 & 0xfff00 };
+  return { type: found.isBlockDevice() ? 'b' : 'c', ...deviceNumbers(found.rdev) };
 }
 
 function accessOf(path: string, value: unknown): number {

@@ -33,7 +33,7 @@ function parseUser(text: string): User {
   return { uid, gid, groups: [] };
 }
 
-function resolveUser(value: unknown): User {
+export function givenUser(value: unknown): User {
   if (typeof value === 'string') return parseUser(value);
   if (typeof value === 'number') return { uid: id('user', value), gid: value, groups: [] };
   const given = check.object('user', value, 'an id, a name or { uid, gid, groups }');
@@ -106,7 +106,7 @@ function firstOf(pid: number | undefined): User {
 }
 
 export function resolveIdentity(options: SpawnOptions, { create, join }: Namespaces, host: HostFacts, hostRoot: boolean): Identity {
-  const given = check.optional(options.user, resolveUser, undefined);
+  const given = check.optional(options.user, givenUser, undefined);
   if (!create.has('user')) {
     for (const key of ['uidMap', 'gidMap'] as const) if (options[key] !== undefined) throw new OptionError(key, options[key], 'a new `user` in ns');
     // Who enters a user namespace is whoever it maps the caller to; as root, its root.

@@ -2,7 +2,7 @@
 import { isPlaced, placement } from './place.js';
 
 /** These are looked at anew for every run. */
-const OF_THE_RUN = new Set(['command', 'argv0', 'env', 'stdio', 'timeout', 'signal', 'killSignal', 'killGrace', 'trace']);
+const OF_THE_RUN = new Set(['command', 'argv0', 'env', 'stdio', 'timeout', 'maxOutput', 'signal', 'killSignal', 'killGrace', 'trace']);
 
 /** Strings carry their length, so that no two values have one text. Undefined where a text cannot stand for the value. */
 function textOf(value: unknown): string | undefined {

@@ -10,26 +10,31 @@ import { resolveIdentity } from './identity.js';
 import { ALL_PROCESSORS, resolveAffinity, resolveCapabilities, resolveRlimits, signalNumber } from './limits.js';
 import { resolveFileSystem } from './mounts.js';
 import { resolveNamespaces, resolveTimeOffsets } from './namespaces.js';
-import type { CgroupSetting, Identity, Life, Namespaces, Settings } from './settings.js';
+import { resolveOutput } from './output.js';
+import { resolveRegistration } from './registration.js';
+import type { CgroupSetting, Identity, Life, Namespaces, Registration, Settings } from './settings.js';
+import { limitTime } from './time.js';
 
 /** Where commands are looked for, and what the command gets as PATH, when `env` has none. */
 const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
 const MAX_TIMEOUT = 2 ** 31 - 1;
 
-const KEYS = [
+export const KEYS = [
   'ns', 'network', 'rootfs', 'readonly', 'mounts', 'tmpfs', 'maskedPaths', 'readonlyPaths', 'hostname', 'domainname',
   'timeOffsets', 'cwd', 'env', 'argv0', 'user', 'uidMap', 'gidMap', 'umask', 'rlimits', 'oomScoreAdj', 'nice', 'cpuAffinity',
-  'capabilities', 'noNewPrivileges', 'cgroup', 'stdio', 'init', 'timeout', 'signal', 'killSignal', 'killGrace', 'trace', 'command',
+  'capabilities', 'noNewPrivileges', 'cgroup', 'stdio', 'init', 'timeout', 'cpuTimeout', 'maxOutput', 'signal', 'killSignal',
+  'killGrace', 'trace', 'command', 'id', 'detached', 'labels', 'autoRemove', 'logSize',
 ] as const satisfies readonly (keyof SpawnOptions | 'command')[];
 
 const DEFAULT_ENV = [`PATH=${PATH}`];
 
-function resolveEnv(value: unknown): readonly string[] {
-  if (value === undefined) return DEFAULT_ENV;
+/** `base`: what it is added to, by name, unless it is Node's. */
+export function resolveEnv(value: unknown, base: readonly string[] = []): readonly string[] {
+  if (value === undefined) return base.length === 0 ? DEFAULT_ENV : base;
   const given = value === 'inherit' ? process.env : check.object('env', value, "an object, or 'inherit'");
-  const env: string[] = [];
-  let path = false;
+  const env = value === 'inherit' ? [] : base.filter(entry => !Object.hasOwn(given, entry.slice(0, entry.indexOf('='))));
+  let path = env.some(entry => entry.startsWith('PATH='));
   for (const name in given) {
     if (given[name] === undefined) continue;
     const at = `env.${name}`;
@@ -42,14 +47,15 @@ function resolveEnv(value: unknown): readonly string[] {
 }
 
 /** What is run: all of the options that may differ between two runs of one program. */
-export function resolveCommand(options: SpawnOptions, value: unknown): Command {
+export function resolveCommand(options: { readonly argv0?: unknown; readonly env?: unknown }, value: unknown, env = resolveEnv(options.env)): Command {
   const words = typeof value === 'string' ? [value] : check.array('command', value, 'a file, or an array of file and arguments');
   const file = check.nonEmpty('command[0]', words[0], 'a file');
   const argv = [check.optional(options.argv0, v => check.string('argv0', v), file)];
   for (let i = 1; i < words.length; ++i) argv.push(check.string(`command[${i}]`, words[i]));
-  const env = resolveEnv(options.env);
   return { file, argv, env, search: env.find(entry => entry.startsWith('PATH='))!.slice(5) };
 }
+
+export const resolveCwd = (value: unknown): string => check.optional(value, v => check.insidePath('cwd', v), '/');
 
 function name(key: 'hostname' | 'domainname', value: unknown, { create }: Namespaces): string | undefined {
   if (value === undefined) return undefined;
@@ -59,9 +65,13 @@ function name(key: 'hostname' | 'domainname', value: unknown, { create }: Namesp
   return text;
 }
 
-export function resolveLife(options: SpawnOptions): Life {
+export const resolveCpuTimeout = (value: unknown): number | undefined => check.optional(value, v => check.number('cpuTimeout', v, 1, MAX_TIMEOUT), undefined);
+
+export function resolveLife(options: Pick<SpawnOptions, 'timeout' | 'cpuTimeout' | 'maxOutput' | 'signal' | 'killSignal' | 'killGrace' | 'trace'>): Life {
   return {
     timeout: check.optional(options.timeout, v => check.number('timeout', v, 1, MAX_TIMEOUT), undefined),
+    cpuTimeout: resolveCpuTimeout(options.cpuTimeout),
+    output: check.optional(options.maxOutput, resolveOutput, undefined),
     signal: check.optional(options.signal, v => check.abortSignal('signal', v), undefined),
     killSignal: check.optional(options.killSignal, v => signalNumber('killSignal', v), 15),
     killGrace: check.optional(options.killGrace, v => check.number('killGrace', v, 0, MAX_TIMEOUT), 1000),
@@ -75,15 +85,24 @@ export function resolveLife(options: SpawnOptions): Life {
  */
 const groupForKilling = ({ create }: Namespaces): CgroupSetting | undefined => create.has('pid') ? undefined : killingGroup();
 
-function groupOf(options: SpawnOptions, namespaces: Namespaces, identity: Identity): Pick<Settings, 'cgroup' | 'impossible'> {
-  if (options.cgroup === undefined) return { cgroup: groupForKilling(namespaces), impossible: undefined };
+function groupOf(options: SpawnOptions, namespaces: Namespaces, identity: Identity, registration: Registration | undefined): Pick<Settings, 'cgroup' | 'impossible'> {
+  if (options.cgroup === undefined && !registration) return { cgroup: groupForKilling(namespaces), impossible: undefined };
   try {
-    return { cgroup: resolveCgroup(options.cgroup, identity), impossible: undefined };
+    return { cgroup: resolveCgroup(options.cgroup ?? {}, identity, registration && `contained.${registration.id}`), impossible: undefined };
   } catch (error) {
-    if (error instanceof ContainedError) return { cgroup: undefined, impossible: error };
-    throw error;
+    if (!(error instanceof ContainedError)) throw error;
+    // One with a name has a group where it can, so that it can be paused and measured.
+    return { cgroup: undefined, impossible: options.cgroup === undefined ? undefined : error };
   }
 }
+
+const possible = <T extends Pick<Settings, 'impossible'>>({ unknown }: Namespaces, group: T): T => unknown ? { ...group, impossible: unknown } : group;
+
+/** What a process inherits from its parent unless it is told otherwise. */
+export const attributesOf = (options: Pick<SpawnOptions, 'oomScoreAdj' | 'nice'>): Pick<Settings, 'oomScoreAdj' | 'nice'> => ({
+  oomScoreAdj: check.optional(options.oomScoreAdj, v => check.integer('oomScoreAdj', v, -1000, 1000), undefined),
+  nice: check.optional(options.nice, v => check.integer('nice', v, -20, 19), undefined),
+});
 
 export function resolve(options: SpawnOptions): Settings {
   check.knownKeys('', check.object('options', options), KEYS);
@@ -95,8 +114,9 @@ export function resolve(options: SpawnOptions): Settings {
   const privileged = host.privileged || namespaces.create.has('user') || namespaces.join.has('user');
   if (capabilities !== 0 && !privileged) throw new OptionError('capabilities', options.capabilities, 'none without root or a new `user` in ns');
   const identity = resolveIdentity(options, namespaces, host, hostRoot);
-  return {
-    cwd: check.optional(options.cwd, v => check.insidePath('cwd', v), '/'),
+  const registration = resolveRegistration(options);
+  const settings: Settings = {
+    cwd: resolveCwd(options.cwd),
     namespaces,
     timeOffsets: resolveTimeOffsets(options, namespaces),
     hostname: name('hostname', options.hostname, namespaces) ?? (namespaces.create.has('uts') ? 'contained' : undefined),
@@ -107,13 +127,15 @@ export function resolve(options: SpawnOptions): Settings {
     privileged,
     umask: check.optional(options.umask, v => check.integer('umask', v, 0, 0o777), 0o022),
     rlimits: resolveRlimits(options.rlimits, host),
-    oomScoreAdj: check.optional(options.oomScoreAdj, v => check.integer('oomScoreAdj', v, -1000, 1000), undefined),
-    nice: check.optional(options.nice, v => check.integer('nice', v, -20, 19), undefined),
+    ...attributesOf(options),
     affinity: resolveAffinity(options.cpuAffinity) ?? ALL_PROCESSORS,
     capabilities,
     noNewPrivileges: check.optional(options.noNewPrivileges, v => check.boolean('noNewPrivileges', v), true),
-    ...groupOf(options, namespaces, identity),
+    ...possible(namespaces, groupOf(options, namespaces, identity, registration)),
     init: check.optional(options.init, v => check.boolean('init', v), false),
+    entered: undefined,
+    registration,
   };
+  return limitTime(settings, resolveCpuTimeout(options.cpuTimeout));
 }
 

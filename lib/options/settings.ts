@@ -2,12 +2,16 @@
 import type { NamespaceKind } from '../../types/options.js';
 import type { ContainedError } from '../errors.js';
 
-/** `pid`: of a process in it, where that is known. */
-export type JoinSource = ({ path: string } | { container: number }) & { pid: number | undefined };
+/** `fd`: a descriptor of Node's that is sent along. `pid`: of a process in it, where that is known. */
+export type JoinSource = ({ path: string } | { container: number } | { fd: number }) & { pid: number | undefined };
 
 export interface Namespaces {
   create: ReadonlySet<NamespaceKind>;
   join: ReadonlyMap<NamespaceKind, JoinSource>;
+  /** Why they cannot be known, as of a process that is gone. */
+  unknown?: ContainedError;
+  /** Whether the same options may mean others later. */
+  momentary?: boolean;
 }
 
 export interface IdMap {
@@ -89,6 +93,8 @@ export interface DeviceSetting {
 export interface CgroupSetting {
   /** Whether it is ours to make and remove; else it is there, and joined. */
   made: boolean;
+  /** The same directories, by every controller that they are for. */
+  where: Placement;
   /** v2 directory. */
   unified: string | undefined;
   /** What its ancestors must enable first, from the top. */
@@ -103,6 +109,40 @@ export interface CgroupSetting {
   owner: { uid: number; gid: number } | undefined;
   /** Files that tell what was used, by what they are called in handle/usage.ts. Of a group that is not ours alone: before, and after. */
   counters: readonly { name: string; path: string }[];
+  /** The file that tells the processor time of all its processes, where they are of this container alone. */
+  time: string | undefined;
+}
+
+/** How much may come out of stdout and stderr together. */
+export interface OutputSetting {
+  bytes: number;
+  lines: number;
+  /** Bytes per second. */
+  rate: number;
+  /** Whether it is ended when more comes; else that is dropped. */
+  kill: boolean;
+}
+
+/** What a command that is run in a container later has from it: plain data, since another process may run it. */
+export interface Inheritance {
+  /** What the container has that its caller has not. */
+  namespaces: readonly NamespaceKind[];
+  identity: Pick<Identity, 'user' | 'setgroups'>;
+  cwd: string;
+  env: readonly string[];
+  umask: number;
+  rlimits: Settings['rlimits'];
+  affinity: string | undefined;
+  capabilities: number;
+  noNewPrivileges: boolean;
+}
+
+/** Of a command that is run in a container that is there. */
+export interface Entered {
+  /** What tells that the container stands still: nobody gets anywhere in it then. */
+  frozen: { path: string; lines: readonly string[] } | undefined;
+  /** cgroup v2: the container's group, whose members must go into one below it before another below it can have these controllers. */
+  divide: { directory: string; controllers: readonly string[]; limits: readonly CgroupWrite[] } | undefined;
 }
 
 /** Everything but the command and what concerns the handle alone: one of these serves many runs. */
@@ -131,11 +171,32 @@ export interface Settings {
   /** What the host cannot do although the options are right; for `exited` to tell. */
   impossible: ContainedError | undefined;
   init: boolean;
+  entered: Entered | undefined;
+  registration: Registration | undefined;
+}
+
+/** What other processes are to know of it. */
+export interface Registration {
+  id: string;
+  directory: string;
+  /** Of the kernel, which tells when pids are of before. */
+  boot: string;
+  created: string;
+  maker: { pid: number; start: string };
+  labels: Readonly<Record<string, string>>;
+  /** Whether it goes on when Node ends. */
+  detached: boolean;
+  /** Whether it is remembered when it has ended. */
+  keep: boolean;
+  /** Bytes of what it writes that are kept; undefined: it goes elsewhere. */
+  logSize: number | undefined;
 }
 
 /** What concerns the handle and not the program. */
 export interface Life {
   timeout: number | undefined;
+  cpuTimeout: number | undefined;
+  output: OutputSetting | undefined;
   signal: AbortSignal | undefined;
   killSignal: number;
   killGrace: number;

@@ -1,11 +1,11 @@
 import { constants } from 'node:fs';
 import { constants as os } from 'node:os';
-import type { CgroupSetting, DeviceSetting, Settings } from '../options/settings.js';
+import type { CgroupSetting, CgroupWrite, DeviceSetting, Settings } from '../options/settings.js';
 import { attachDevices, writeDevices } from './devices.js';
 import { CWD, type Op } from './ops.js';
 import type { Slots } from './slots.js';
 
-const { ENOENT } = os.errno;
+const { EEXIST, ENOENT } = os.errno;
 
 export interface Group {
   setting: CgroupSetting | undefined;
@@ -36,6 +36,8 @@ export function deviceOps({ setting, v1 }: NonNullable<CgroupSetting['devices']>
   ];
 }
 
+const writeOp = ({ path, text, optional }: CgroupWrite): Op => ({ op: 'write', path, text, at: CWD, ...optional ? { forgive: ENOENT } : {} });
+
 /** Making the directories, that of v2 first, and setting the limits. */
 export function makeOps(setting: CgroupSetting, slots: Slots): Op[] {
   const { unified, v1, enable, limits, devices, owner } = setting;
@@ -49,7 +51,7 @@ export function makeOps(setting: CgroupSetting, slots: Slots): Op[] {
   if (owner && unified !== undefined) {
     for (const [file, text] of Object.entries(BELOW)) host.push({ op: 'write', path: unified + file, text, at: CWD });
   }
-  for (const { path, text, optional } of limits) host.push({ op: 'write', path, text, at: CWD, ...optional ? { forgive: ENOENT } : {} });
+  host.push(...limits.map(writeOp));
   if (devices) host.push(...deviceOps(devices, unified, slots));
   if (owner && unified !== undefined) {
     const fd = slots.take();
@@ -92,6 +94,22 @@ export const joinGroups = ({ tasks, release }: Group): Op[] => [
   ...tasks.map((fd): Op => ({ op: 'writeFd', text: '0', fd })),
 ];
 
+/** The launcher looks before anybody is made who would stand still too, and wait for ever to be let in. */
+export const refuseFrozen = ({ entered }: Settings): Op[] =>
+  entered?.frozen?.lines.map((line): Op => ({ op: 'unless', path: entered.frozen!.path, line, forgive: ENOENT })) ?? [];
+
+/** By the process that comes in, since the first write to cgroup.procs waits for an RCU grace period; before its own group has limits. */
+export function divideOps({ entered }: Settings): Op[] {
+  if (!entered?.divide) return [];
+  const { directory, controllers, limits } = entered.divide;
+  return [
+    { op: 'mkdir', path: `${directory}/main`, at: CWD, mode: 0o755, forgive: EEXIST },
+    { op: 'moveMembers', from: directory, to: `${directory}/main` },
+    { op: 'write', path: `${directory}/cgroup.subtree_control`, text: controllers.map(c => `+${c}`).join(' '), at: CWD },
+    ...limits.map(writeOp),
+  ];
+}
+
 /**
  * When the first process has ended: whoever is left is killed, the counters are read, the directories removed. In a pid
  * namespace nobody is left, unless somebody was put into the group from outside; then the directory is busy. `outside`: what
@@ -103,10 +121,13 @@ export function removeGroups(settings: Settings, { setting }: Group, outside: re
   const { unified, v1, counters } = setting;
   const whenBusy = alone ? 1 : 0;
   const directoryOf = (file: string): string => file.slice(0, file.lastIndexOf('/'));
+  const freezer = unified === undefined ? setting.where.v1.get('freezer') : undefined;
+  // Also done with each SIGKILL: launcher/undo.cc, thaw.
+  const thaw: Op[] = freezer === undefined ? [] : [{ op: 'write', path: `${freezer}/freezer.state`, text: 'THAWED', at: CWD, forgive: ENOENT, ...after(freezer, outside) }];
   const kill: Op[] = unified !== undefined
     ? [{ op: 'killCgroup', path: unified, unified: 1, whenBusy, forgive: ENOENT, ...after(unified, outside) }]
     : v1.slice(0, 1).map(({ directory }) => ({ op: 'killCgroup', path: directory, unified: 0, whenBusy, forgive: ENOENT, ...after(directory, outside) }));
-  return [...kill, ...counters.map(({ path }): Op => ({ op: 'read', path, ...after(directoryOf(path), outside) })), ...removeOps(setting, outside)];
+  return [...thaw, ...kill, ...counters.map(({ path }): Op => ({ op: 'read', path, ...after(directoryOf(path), outside) })), ...removeOps(setting, outside)];
 }
 
 /** Which of the ops makes the directory. */

@@ -2,12 +2,13 @@
 // from top to bottom. Pure: what must be asked of the host is in the settings, or is an op.
 import type { Program } from '../../types/program.js';
 import type { Settings } from '../options/settings.js';
-import { joinGroups, makeGroups, removeGroups } from './cgroup.js';
+import { divideOps, joinGroups, makeGroups, refuseFrozen, removeGroups } from './cgroup.js';
 import type { Command } from './encode.js';
 import { fileSystemOps } from './filesystem.js';
-import { cloneFlags, enterOps, idMapOps, insideRootOps, loopbackOps, openSources, separates, unshareCgroupOps } from './namespaces.js';
+import { cloneFlags, emptyRootOps, enterOps, heldFds, idMapOps, insideRootOps, loopbackOps, openSources, separates, unshareCgroupOps } from './namespaces.js';
 import type { Op } from './ops.js';
-import { affinityOps, afterFork, attributeOps, credentialOps, deathSignal, execOps, limitOps, nameOps, outsideStreamOps, streamOps, userOps } from './process.js';
+import { affinityOps, afterFork, attributeOps, credentialOps, deathSignal, execOps, limitOps, nameOps, outsideStreamOps, pauseOps, streamOps, userOps } from './process.js';
+import { recordOps } from './record.js';
 import { Slots } from './slots.js';
 import { print } from './words.js';
 
@@ -22,21 +23,24 @@ export interface Streams {
  * not root, since by then the process may have ids that the caller may not move (kernel/cgroup/cgroup-v1.c,
  * __cgroup1_procs_write).
  */
-const joinsLate = ({ cgroup, fileSystem, hostPrivileged }: Settings, apart: boolean): boolean =>
-  !apart && (hostPrivileged || cgroup?.v1.length === 0) && !fileSystem?.mounts.some(({ type }) => type === 'cgroup');
+const joinsLate = ({ cgroup, entered, fileSystem, hostPrivileged }: Settings, apart: boolean): boolean =>
+  !apart && !entered && (hostPrivileged || cgroup?.v1.length === 0) && !fileSystem?.mounts.some(({ type }) => type === 'cgroup');
 
-export function compile(settings: Settings, streams: Streams, command: Command): Program {
-  const slots = new Slots(streams.count);
+/** Without a command the process holds its namespaces for others, and does nothing else. */
+export function compile(settings: Settings, streams: Streams, command: Command | undefined): Program {
+  const slots = new Slots(streams.count + heldFds(settings.namespaces).length);
+  const record = recordOps(settings, command);
   const apart = separates(settings.namespaces);
   const late = joinsLate(settings, apart);
   const group = makeGroups(settings.cgroup, slots, late);
-  const sources = openSources(settings.namespaces, slots);
+  const sources = openSources(settings.namespaces, slots, streams.count);
   const maps = idMapOps(settings.identity);
   const fileSystem = fileSystemOps(settings, slots);
 
   const join = [...joinGroups(group), ...affinityOps(settings)];
   // What a process does first, whichever process that is.
   const arrive: Op[] = [
+    ...divideOps(settings),
     ...late ? [] : join,                       // while it is alone: a write to `tasks` moves one thread
     ...maps.length > 0 ? [{ op: 'wait', to: 0, count: 0 } as const] : [],  // without its id map a process is nobody
     ...attributeOps(settings),                 // before anything is entered: they are written to the host's /proc
@@ -52,31 +56,39 @@ export function compile(settings: Settings, streams: Streams, command: Command):
     ...nameOps(settings),
     ...fileSystem.build,                       // ends with the change of root
     ...late ? [...join, ...unshareCgroupOps(settings.namespaces)] : [],  // while it may: privileges go below
+    ...command || settings.fileSystem ? [] : emptyRootOps(slots),
     ...userOps(settings),                      // after it: names are those of the container
     ...streamOps(settings, streams),           // before privileges go
     ...limitOps(settings),                     // likewise; after the mounts, which take descriptors
     ...credentialOps(settings),
-    ...deathSignal(),                          // after the ids: a change of them clears it, prctl(2)
-    ...execOps(settings, streams, command),
+    ...deathSignal(settings),                  // after the ids: a change of them clears it, prctl(2)
+    ...command ? execOps(settings, streams, command) : pauseOps(),
   ];
-  const host = [...group.host, ...sources.ops, ...outsideStreamOps(settings, streams)];
+  const host = [
+    ...record.host,  // a name that is taken is found before anything is made
+    ...group.host,
+    ...refuseFrozen(settings),
+    ...sources.ops,
+    ...outsideStreamOps(settings, streams),
+  ];
   const release: Op[] = [...maps.length > 0 ? [...maps, { op: 'go', from: 0, count: 0 } as const] : [], ...group.release];
   const program = {
     clone: cloneFlags(settings.namespaces, apart).child,
     joinClone: cloneFlags(settings.namespaces, apart).intermediate,
     cgroupSlot: group.slot,
     host,
+    detached: settings.registration?.detached ?? false,
     join: apart ? arrive : [],
     child,
     release,
-    undo: removeGroups(settings, group, [...host, ...release]),
+    undo: [...removeGroups(settings, group, [...host, ...release]), ...record.undo],  // who waits for how it ended waits for all of it
   };
   return { ...program, toString: () => print(program) };
 }
 
 /** clone3 and execve and nothing between but what keeps Node's own things out of the process. */
 export function bareProgram(flags: number, streams: number, command: Command): Program {
-  const child: Op[] = [...afterFork(), ...deathSignal(), ...execOps({ cwd: '/', umask: 0o022, init: false, rlimits: [] }, { count: streams, pipes: [] }, command)];
-  const program = { clone: flags, joinClone: 0, cgroupSlot: -1, host: [], join: [], release: [], child, undo: [] };
+  const child: Op[] = [...afterFork(), ...deathSignal({ registration: undefined }), ...execOps({ cwd: '/', umask: 0o022, init: false, rlimits: [] }, { count: streams, pipes: [] }, command)];
+  const program = { clone: flags, joinClone: 0, cgroupSlot: -1, detached: false, host: [], join: [], release: [], child, undo: [] };
   return { ...program, toString: () => print(program) };
 }

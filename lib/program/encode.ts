@@ -2,11 +2,12 @@
 import type { Program } from '../../types/program.js';
 import { OPS, type Op, type OpName } from './ops.js';
 
-const HEADER = 56;
+const HEADER = 64;
 const SECTION = 24;
 const OP = 56;
 const SPAWN = 1;
 const FLAG_TRACE = 1;
+const FLAG_DETACHED = 16;
 
 interface Layout {
   code: number;
@@ -163,6 +164,7 @@ export function encode(program: Program): Image {
   setNumber(2, program.clone);
   setNumber(4, program.joinClone);
   words[6] = program.cgroupSlot >>> 0;
+  words[7] = program.detached ? FLAG_DETACHED : 0;
   const head = Buffer.from(bytes.subarray(0, end));
   end = 0;
   putSection([program.undo]);
@@ -191,7 +193,7 @@ export function assemble(image: Image, command: Command, trace: boolean, fault?:
   reserve(image.undo.length);
   bytes.set(image.undo, end);
   end += image.undo.length;
-  words[7] = trace ? FLAG_TRACE : 0;
+  if (trace) words[7] = words[7]! | FLAG_TRACE;
   if (fault) {
     words[8] = LISTS.indexOf(fault.list);
     words[9] = fault.index;

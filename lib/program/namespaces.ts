@@ -2,7 +2,7 @@ import { constants } from 'node:fs';
 import { constants as os } from 'node:os';
 import type { NamespaceKind } from '../../types/options.js';
 import type { IdMap, Identity, Namespaces, Settings } from '../options/settings.js';
-import { CLONE, PR } from './constants.js';
+import { AT, CLONE, MOUNT_ATTR, MS, PR } from './constants.js';
 import { CWD, type Op } from './ops.js';
 import type { Slots } from './slots.js';
 
@@ -35,8 +35,14 @@ export interface Sources {
   slots: ReadonlyMap<NamespaceKind, number>;
 }
 
-/** Namespace files are opened by the launcher: their paths are the host's, whatever has been entered by then. */
-export function openSources({ join }: Namespaces, slots: Slots): Sources {
+/** Descriptors that come with the request, after the streams. */
+export const heldFds = ({ join }: Namespaces): number[] => [...join.values()].flatMap(source => 'fd' in source ? [source.fd] : []);
+
+/**
+ * Namespace files are opened by the launcher: their paths are the host's, whatever has been entered by then. `held`: slot
+ * of the first of `heldFds`.
+ */
+export function openSources({ join }: Namespaces, slots: Slots, held: number): Sources {
   const ops: Op[] = [];
   const opened = new Map<NamespaceKind, number>();
   const pidfds = new Map<number, number>();
@@ -45,6 +51,8 @@ export function openSources({ join }: Namespaces, slots: Slots): Sources {
       const to = slots.take();
       opened.set(kind, to);
       ops.push({ op: 'open', path: source.path, to, at: CWD, flags: constants.O_RDONLY });
+    } else if ('fd' in source) {
+      opened.set(kind, held++);
     } else {
       let to = pidfds.get(source.container);
       if (to === undefined) {
@@ -59,7 +67,7 @@ export function openSources({ join }: Namespaces, slots: Slots): Sources {
 }
 
 /** The user namespace first: it gives the capabilities to enter the others. */
-const ENTER_ORDER: readonly NamespaceKind[] = ['user', 'ipc', 'uts', 'net', 'pid', 'time', 'cgroup'];
+const ENTER_ORDER: readonly NamespaceKind[] = ['user', 'ipc', 'uts', 'net', 'pid', 'time', 'cgroup', 'mnt'];
 
 /** Who is inside must not look into the process that comes: into its memory or descriptors (CVE-2016-9962). */
 export function enterOps(settings: Settings, { slots }: Sources): Op[] {
@@ -68,15 +76,24 @@ export function enterOps(settings: Settings, { slots }: Sources): Op[] {
   // Who is not dumpable owns no file of its own /proc; nobody in there can see this process yet, but only its child.
   const offsets = settings.timeOffsets && join.has('user') && !settings.hostPrivileged
     ? [dumpable(1), ...timeOps(settings), dumpable(0)] : timeOps(settings);
-  const setns = (kind: NamespaceKind): Op[] => join.has(kind) ? [{ op: 'setns', fd: slots.get(kind)!, flags: CLONE_FLAG[kind] }] : [];
   return [
     ...join.size > 0 ? [dumpable(0)] : [],
     // While they can be dropped: in there it may be forbidden, and groups of the host would stay.
     ...join.has('user') && settings.hostPrivileged ? [{ op: 'setgroups', groups: '' } as const] : [],
-    ...ENTER_ORDER.flatMap(setns),
+    ...setnsOps(offsets.length === 0 ? ENTER_ORDER : ENTER_ORDER.filter(kind => kind !== 'mnt'), slots),
     ...offsets,            // they are fixed once a process is in: time_namespaces(7)
-    ...setns('mnt'),       // last: it changes what paths mean, those of /proc among them
+    ...offsets.length === 0 ? [] : setnsOps(['mnt'], slots),  // it changes what paths mean, those of /proc among them
   ];
+}
+
+/** Those of one process are entered at once, or not at all: setns(2) with a pidfd, Linux 5.8. */
+function setnsOps(kinds: readonly NamespaceKind[], slots: Sources['slots']): Op[] {
+  const flags = new Map<number, number>();
+  for (const kind of kinds) {
+    const fd = slots.get(kind);
+    if (fd !== undefined) flags.set(fd, (flags.get(fd) ?? 0) + CLONE_FLAG[kind]);
+  }
+  return [...flags].map(([fd, all]): Op => ({ op: 'setns', fd, flags: all }));
 }
 
 function timeOps({ timeOffsets }: Settings): Op[] {
@@ -113,6 +130,21 @@ export function insideRootOps({ identity: { maps, user }, namespaces }: Settings
   }
   const first = ({ ranges }: IdMap): number => ranges.some(r => r.inside === 0) ? 0 : ranges[0]!.inside;
   return [{ op: 'setresgid', gid: first(maps.gid) }, { op: 'setresuid', uid: first(maps.uid) }];
+}
+
+/**
+ * What holds namespaces has no use for files: a mount namespace of its own with nothing in it, so that nobody gets from it
+ * to the host's.
+ */
+export function emptyRootOps(slots: Slots): Op[] {
+  const root = slots.take();
+  return [
+    { op: 'unshare', flags: CLONE.NEWNS },
+    { op: 'mountSetattr', path: '/', at: CWD, set: 0, propagation: MS.PRIVATE, flags: AT.RECURSIVE },
+    { op: 'fsmount', type: 'tmpfs', options: ['mode', '0555', 'size', '4096'], to: root, attributes: MOUNT_ATTR.RDONLY | MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV | MOUNT_ATTR.NOEXEC },
+    { op: 'moveMount', path: null, from: root, root: CWD },
+    { op: 'pivotRoot', root, stacked: 0 },
+  ];
 }
 
 export const unshareCgroupOps = ({ create }: Namespaces): Op[] =>

@@ -60,7 +60,14 @@ export const OPS = {
   read: { code: 60, strings: ['path'], lists: [], numbers: [] },
   killCgroup: { code: 61, strings: ['path'], lists: [], numbers: ['unified', 'whenBusy'] },
   killGroup: { code: 62, strings: [], lists: [], numbers: [] },
+  pause: { code: 64, strings: [], lists: [], numbers: [] },
+  unless: { code: 65, strings: ['path', 'line'], lists: [], numbers: [] },
+  moveMembers: { code: 66, strings: ['from', 'to'], lists: [], numbers: [] },
+  log: { code: 67, strings: ['path'], lists: [], numbers: ['out', 'errors', 'most'] },
+  record: { code: 68, strings: ['path'], lists: [], numbers: ['keep'] },
+  create: { code: 69, strings: ['path', 'text'], lists: [], numbers: [] },
   attachDevices: { code: 70, strings: ['program', 'rules'], lists: [], numbers: ['fd'] },
+  unlink: { code: 95, strings: ['path'], lists: [], numbers: ['at'] },
 } as const;
 
 type Table = typeof OPS;

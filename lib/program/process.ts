@@ -85,8 +85,11 @@ export function credentialOps({ privileged, identity, capabilities, noNewPrivile
   ];
 }
 
+export const pauseOps = (): Op[] => [{ op: 'wait', to: 0, count: 0 }, { op: 'pause' }];
+
 /** Should both Node and the launcher be killed, nobody else would end it. */
-export const deathSignal = (): Op[] => [{ op: 'prctl', option: PR.SET_PDEATHSIG, argument: SIGKILL, more: 0 }];
+export const deathSignal = ({ registration }: Pick<Settings, 'registration'>): Op[] =>
+  registration?.detached ? [] : [{ op: 'prctl', option: PR.SET_PDEATHSIG, argument: SIGKILL, more: 0 }];
 
 export function execOps(settings: Pick<Settings, 'cwd' | 'umask' | 'init' | 'rlimits'>, streams: Streams, command: Command): Op[] {
   return [

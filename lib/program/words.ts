@@ -23,6 +23,7 @@ export function stepOf(op: Op): string {
     case 'setaffinity': return 'choose the processors';
     case 'setns': return 'enter the namespace';
     case 'pidfd': return 'find the container whose namespace is entered';
+    case 'pause': return 'hold the namespaces';
     case 'loopback': return 'bring the loopback device up';
     case 'user': return `look up the user ${op.group === null ? op.name : `${op.name}:${op.group}`} in /etc/passwd and /etc/group`;
     case 'setrlimit': return `set the limit ${RLIMITS[op.resource] ?? op.resource}`;
@@ -30,7 +31,11 @@ export function stepOf(op: Op): string {
     case 'wait': return 'wait for the launcher';
     case 'go': return 'let the process go on';
     case 'stdio': return 'place the standard streams';
+    case 'unless': return `look whether ${op.path} says ${JSON.stringify(op.line)}`;
+    case 'moveMembers': return `move the processes in ${op.from} to ${op.to}`;
     case 'attachDevices': return 'attach the device filter';
+    case 'log': return `make ${op.path}`;
+    case 'create': return `make ${op.path}`;
     case 'exec': return `execute ${op.file}`;
     default: {
       const first = OPS[op.op].strings[0];
@@ -77,7 +82,7 @@ function writeHint(path: string, errno: string): string | undefined {
       : errno === 'ENOENT' ? 'the group does not exist, or has not these controllers itself' : undefined;
   }
   if (!/^(cgroup|memory|cpu|cpuset|io|blkio|pids|hugetlb|rdma|misc|devices|freezer|net_cls|net_prio)\./.test(file)) return undefined;
-  switch (`${errno}`) {
+  switch (errno) {
     case 'ENOENT': return `somebody has removed the group, or this kernel has no ${file}, or the controller is not enabled for the group: see cgroup.controllers there`;
     case 'ENODEV': return file.startsWith('io.') || file.startsWith('blkio.') ? 'no such block device; a partition cannot be limited, but its disk can' : 'somebody else has removed the group';
     case 'EBUSY': return file.startsWith('memory.') ? 'more is in use than that, and the kernel cannot take it away' : 'processes in the group, or groups below it, stand against it';
@@ -89,6 +94,10 @@ function writeHint(path: string, errno: string): string | undefined {
   }
 }
 
+/** Why a process cannot be looked into: ptrace(2), "Ptrace access mode checking". */
+export const processHint = (errno: string): string | undefined => errno === 'ENOENT' || errno === 'ESRCH' ? 'there is no such process, or it has ended'
+  : errno === 'EACCES' || errno === 'EPERM' ? 'the process is of another user, or has privileges that you have not: only root may enter it' : undefined;
+
 /** Cause and remedy, where step and errno tell. */
 function hintFor(op: Op | undefined, list: string, errno: string): string | undefined {
   if (op?.op === 'write') return writeHint(op.path ?? '', errno);
@@ -97,8 +106,18 @@ function hintFor(op: Op | undefined, list: string, errno: string): string | unde
     case 'exec ENOENT': return 'no such file in the container, or the interpreter or loader that it names is missing there';
     case 'exec EACCES': return 'not executable for this user, or on a file system mounted noexec';
     case 'exec ENOEXEC': return 'neither a program of this architecture nor a script with #!';
+    case 'unless EBUSY': return 'the container is paused; resume it first';
+    case 'moveMembers EBUSY': return 'they fork faster than they can be moved: pause the container, or give it a pids.max';
+    case 'setns ESRCH': case 'pidfd ESRCH': return 'the container has ended';
     case 'user ENOENT': return 'give a number, or add it to the /etc/passwd of the root';
-    case 'open ENOENT': case 'openTree ENOENT': return /\/tasks$|cgroup/.test((op as { path?: string }).path ?? '') ? 'somebody has removed the group' : 'the directory or file does not exist on the host';
+    case 'setns EINVAL': return 'the file is no namespace, or one of another kind; or the user namespace is the one that the caller is in anyway';
+    case 'setns EPERM': return 'only root may enter it, or who enters the user namespace that owns it as well: name `user` in ns too';
+    case 'setns ESRCH': case 'pidfd ESRCH': return 'the process whose namespace it is has ended';
+    case 'umount EINVAL': return 'nothing is mounted there';
+    case 'open ENOENT': case 'open ESRCH': case 'open EACCES': case 'open EPERM': case 'openTree ENOENT':
+      if (/^\/proc\/\d+\/ns\//.test((op as { path?: string }).path ?? '')) return processHint(errno);
+      if (!errno.startsWith('ENO')) return undefined;
+      return /\/tasks$|cgroup/.test((op as { path?: string }).path ?? '') ? 'somebody has removed the group' : 'the directory or file does not exist on the host';
     case 'overlay ELOOP': return 'one layer lies inside another';
     case 'overlay EINVAL': return 'the kernel log (dmesg) tells which directory it refuses; upper and work must be on one file system that is no overlay itself';
     case 'ensure EROFS': return 'the root is read-only and has no such path: mount on one that is there, below /tmp or /run, or give a rootfs';
@@ -107,7 +126,7 @@ function hintFor(op: Op | undefined, list: string, errno: string): string | unde
     case 'newidmap ENOENT': return "install Debian's package uidmap";
     case 'setpriority EACCES': case 'setpriority EPERM': return 'a lower nice value needs root or RLIMIT_NICE';
     case 'setrlimit EPERM': return 'a hard limit can be raised by root only';
-    case 'mkdir EEXIST': return 'a cgroup of this name exists; give another name';
+    case 'mkdir EEXIST': return /\/spawn-contained(\.\d+)?\/[^/]+$/.test((op as { path: string }).path) ? 'another container has this name; remove() it, or give another id' : 'a cgroup of this name exists; give another name';
     case 'mkdir EACCES': case 'mkdir EROFS': return 'this user may not make cgroups there; give a delegated group as cgroup.parent, or run as root';
     case 'rmdir EBUSY': return 'there are processes or groups in it: kill() and remove({ recursive: true })';
     case 'killCgroup ENOENT': case 'killCgroup ENODEV': return 'somebody else has removed the group';

@@ -2,14 +2,9 @@
 import { existsSync, statSync, type Stats } from 'node:fs';
 import { ContainedError, OptionError } from '../../errors.js';
 import { cgroupHost } from '../../host/cgroups.js';
+import { deviceNumbers } from '../../host/devices.js';
 import * as check from '../check.js';
 import { count, given, part, size, type Limit, type Options, type Write } from './limit.js';
-
-/** glibc's gnu_dev_major and gnu_dev_minor: makedev(3). */
-export const deviceNumbers = (rdev: number): { major: number; minor: number } => {
-  const device = BigInt(rdev);
-  return { major: Number(device >> 8n & 0xfffn | device >> 32n & 0xfffff000n), minor: Number(device & 0xffn | device >> 12n & 0xffffff00n) };
-};
 
 const noDevice = (path: string, code: string, errno: number, hint: string): ContainedError => new ContainedError({
   code, errno, syscall: 'stat', path, dest: undefined, step: `find the block device ${path}`, hint,

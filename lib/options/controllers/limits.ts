@@ -1,6 +1,6 @@
 // The limits of all controllers, and what is written for them on this host.
 import { join } from 'node:path';
-import { ContainedError } from '../../errors.js';
+import { notSupported, type ContainedError } from '../../errors.js';
 import { cgroupHost, occupiedGroup } from '../../host/cgroups.js';
 import type { CgroupWrite, Placement } from '../settings.js';
 import { hugetlb, misc, pids, rdma } from './counts.js';
@@ -18,10 +18,6 @@ export const LIMITS = ['memory', 'cpu', 'cpuset', 'io', 'pids', 'hugetlb', 'rdma
 export const resolveLimits = (options: Options): Limit[] =>
   [memory, cpu, cpuset, io, pids, hugetlb, rdma, misc, network, unified].flatMap(limitsOf => limitsOf(options));
 
-const refused = (step: string, hint: string): ContainedError => new ContainedError({
-  code: 'ENOTSUP', errno: 0, syscall: undefined, path: undefined, dest: undefined, step, hint,
-});
-
 function whyNone(): string {
   const { readOnly } = cgroupHost();
   if (readOnly !== undefined) return `${readOnly} is mounted read-only, as in a container: start that with a writable cgroup of its own (docker run --cgroupns=private and a mount of it, podman, or delegate: true here)`;
@@ -34,17 +30,17 @@ function whyNone(): string {
     + '`systemd-run --user --scope -p Delegate=yes node …`';
 }
 
-export const noCgroup = (what: string): ContainedError => refused(`find a cgroup for ${what}`, whyNone());
+export const noCgroup = (what: string): ContainedError => notSupported(`find a cgroup for ${what}`, whyNone());
 
 export const notInGroup = (what: string): ContainedError =>
-  refused(`set ${what}`, 'the group was made without that controller; give createCgroup a limit of it, so that it gets one');
+  notSupported(`set ${what}`, 'the group was made without that controller; give createCgroup a limit of it, so that it gets one');
 
 const noController = ({ path, controller }: Limit): ContainedError =>
-  refused(`find a cgroup for ${path}`, `this kernel has no controller ${controller}, or it is turned off (cgroup_disable=), or not mounted; see /proc/cgroups`);
+  notSupported(`find a cgroup for ${path}`, `this kernel has no controller ${controller}, or it is turned off (cgroup_disable=), or not mounted; see /proc/cgroups`);
 
 const nothingLike = ({ path, controller, v1Controller }: Limit, version: 1 | 2): ContainedError => version === 1
-  ? refused(`set ${path}`, `this host has the controller ${v1Controller ?? controller} on cgroup v1, which has nothing like it`)
-  : refused(`set ${path}`, 'cgroup v2 has nothing like it, and this host has that controller not on v1');
+  ? notSupported(`set ${path}`, `this host has the controller ${v1Controller ?? controller} on cgroup v1, which has nothing like it`)
+  : notSupported(`set ${path}`, 'cgroup v2 has nothing like it, and this host has that controller not on v1');
 
 /** Where a limit belongs on this host: its v1 name, `''` for v2. */
 export function hierarchyOf(limit: Limit): string {
