@@ -5,7 +5,7 @@ import type { Program } from '../types/program.js';
 import { ContainedProcess } from './handle/contained.js';
 import { checkOutput, resolveStdio, shapeOf, streamsOf, type Entry } from './handle/stdio.js';
 import * as check from './options/check.js';
-import { keyOf } from './options/key.js';
+import { keyOf, Known } from './options/key.js';
 import { resolve, resolveCommand, resolveLife } from './options/resolve.js';
 import type { Settings } from './options/settings.js';
 import { compile } from './program/compile.js';
@@ -46,8 +46,7 @@ export function spawnWith(options: SpawnOptions, command: unknown, fault?: Fault
   return new ContainedProcess(templateOf(options, entries, words), words, resolveLife(options), entries, fault);
 }
 
-const templates = new Map<string, Template>();
-const MOST_TEMPLATES = 64;
+const templates = new Known<Template>();
 
 /** What depends on the state of the host is looked at again. */
 export const isLasting = ({ cgroup, impossible, namespaces }: Settings): boolean => !impossible && !namespaces.momentary && !(cgroup && cgroup.enable.length > 0);
@@ -58,16 +57,12 @@ export const templateFor = (settings: Settings, entries: readonly Entry[], only?
 /** The same options mean the same program: it is checked and compiled once. */
 function templateOf(options: SpawnOptions, entries: readonly Entry[], words: Words): Template {
   if (options.id !== undefined || options.detached) return templateFor(resolve(options), entries, words);
-  const key = keyOf(options);
-  const shape = shapeOf(entries);
-  const known = key === undefined ? undefined : templates.get(key + shape);
+  const key = keyOf(options, shapeOf(entries));
+  const known = templates.find(key);
   if (known) return known;
   const settings = resolve(options);
   const template = templateFor(settings, entries);
-  if (key !== undefined && isLasting(settings)) {
-    if (templates.size >= MOST_TEMPLATES) templates.delete(templates.keys().next().value!);
-    templates.set(key + shape, template);
-  }
+  if (isLasting(settings)) templates.keep(key, template);
   return template;
 }
 

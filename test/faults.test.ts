@@ -94,7 +94,7 @@ void t.test('as root, with all namespaces, an overlay, limits, mounts of every t
 });
 
 void t.test('as root, with defaults', { skip: needsRoot }, async t => {
-  await everyStepFails(t as never, { cgroup: {} }, { lists: ['host', 'child', 'clone'], ops: ['boundingSet', 'mknod', 'readonly', 'loopback'] });
+  await everyStepFails(t as never, { cgroup: {} }, { lists: ['host', 'release', 'child', 'clone'], ops: ['boundingSet', 'mknod', 'readonly', 'loopback'] });
 });
 
 void t.test('with a terminal', async t => {

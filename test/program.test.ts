@@ -41,6 +41,7 @@ function recipes(rootfs: string): Record<string, SpawnOptions> {
     'an entered pid namespace and a new time': { ns: { user: me, pid: me, mnt: me, time: 'new' } },
     ...root ? {
       'a cgroup': { cgroup: { pids: { max: 9 }, memory: { max: '64M' }, cpu: { max: 0.5 } } },
+      'a cgroup that is mounted': { cgroup: { pids: { max: 9 } }, mounts: [{ type: 'cgroup', target: '/tmp/groups' }] },
       'a cgroup, a clock and a user': { cgroup: { pids: { max: 9 } }, ns: ['time', 'user', 'mnt', 'pid', 'cgroup'] },
       'a user by name': { user: 'nobody' },
       'a user with groups': { user: { uid: 7, gid: 8, groups: [9, 10] }, capabilities: ['NET_RAW'] },
@@ -50,6 +51,7 @@ function recipes(rootfs: string): Record<string, SpawnOptions> {
 
 type Test = (op: Op, index: number, ops: readonly Op[]) => boolean;
 const is = (...names: Op['op'][]): Test => op => names.includes(op.op);
+const unshares = (flags: number): Test => op => op.op === 'unshare' && op.flags === flags;
 const prctl = (option: number): Test => op => op.op === 'prctl' && op.option === option;
 const PR_SET_DUMPABLE = 4;
 const MOUNT_OPS = ['openTree', 'fsmount', 'overlay', 'mountSetattr', 'moveMount', 'mask', 'readonly', 'pivotRoot', 'mount', 'umount'] as const;
@@ -60,7 +62,10 @@ const lastId: Test = (op, i, ops) => op.op === 'setresuid' && !ops.slice(i + 1).
 
 /** In `join` and then `child`, every `first` comes before every `then`. */
 const ORDER: readonly [why: string, first: Test, then: Test][] = [
-  ['cgroups are joined before anything else is done, waiting included', is('writeFd'), (op, i, ops) => !is('writeFd')(op, i, ops)],
+  ['cgroups are joined while there is a privilege to do it', is('writeFd'), is('boundingSet')],
+  ['a cpuset that is joined would take the choice of processors back', is('writeFd'), is('setaffinity')],
+  ['the cgroup namespace begins at the groups that were joined', is('writeFd'), unshares(0x200_0000)],
+  ['the cgroup namespace is there before it is mounted', unshares(0x200_0000), op => op.op === 'fsmount' && op.type === 'cgroup2'],
   ['the mounts are made private before any other step on mounts', makesPrivate, (op, i, ops) => is(...MOUNT_OPS)(op, i, ops) && !makesPrivate(op, i, ops)],
   ['what comes from the host is opened before the root changes', opensSource, is('pivotRoot')],
   ['the limits of a process are written to the /proc of the host', is('write'), is('pivotRoot')],
@@ -88,7 +93,7 @@ t.test('the order of the steps keeps what security rests on', async t => {
   const rootfs = busyboxRoot(t);
   const programs = Object.entries(recipes(rootfs)).map(([name, options]) => [name, explain({ command: 'true', ...options })] as const);
   for (const [why, first, then] of ORDER) {
-    if (!root && /cgroups|names of users|groups are/.test(why)) continue;  // there is no such step without root
+    if (!root && /cgroup|cpuset|names of users|groups are/.test(why)) continue;  // there is no such step without root
     let seen = 0;
     for (const [name, program] of programs) {
       const ops = [...program.join, ...program.child];
@@ -127,20 +132,29 @@ t.test('a program is plain data: it goes through JSON and back, and its slots ar
     const { toString, ...data } = program;
     t.type(toString, 'function');
     t.strictSame(JSON.parse(JSON.stringify(data)), data, name);
-    const filled = new Set([0, 1, 2]);
-    for (const op of [...program.host, ...program.join, ...program.child] as (Op & Record<string, unknown>)[]) {
-      if (op.op === 'overlay') {
-        const layers = (op.layers % 65536) + (op.layers >= 65536 ? 2 : 0);
-        for (let i = 0; i < layers; ++i) t.ok(filled.has(op.first + i), `${name}: layer ${i} of ${JSON.stringify(op)}`);
+    // What the launcher opens after the clone the process has when it was handed over.
+    const before = [...program.host, ...program.join, ...program.child] as (Op & Record<string, unknown>)[];
+    const outside = [...program.host, ...program.release] as typeof before;
+    for (const ops of [before, outside]) {
+      const filled = new Set([0, 1, 2]);
+      for (const op of ops) {
+        if (op.op === 'overlay') {
+          const layers = (op.layers % 65536) + (op.layers >= 65536 ? 2 : 0);
+          for (let i = 0; i < layers; ++i) t.ok(filled.has(op.first + i), `${name}: layer ${i} of ${JSON.stringify(op)}`);
+        }
+        for (const field of ['fd', 'at', 'root', 'like', 'from', 'directory', 'file']) {
+          const slot = op[field];
+          if (op.op === 'go' && op.count === 0) continue;
+          if (typeof slot === 'number' && slot >= 0 && !filled.has(slot)) t.fail(`${name}: slot ${slot} is empty at ${JSON.stringify(op)}`);
+        }
+        if (op.op === 'wait') for (let i = 0; i < op.count; ++i) filled.add(op.to + i);
+        else if ('to' in op) filled.add(op['to'] as number);
       }
-      for (const field of ['fd', 'at', 'root', 'like', 'from', 'directory', 'file']) {
-        const slot = op[field];
-        if (typeof slot === 'number' && slot >= 0 && !filled.has(slot)) t.fail(`${name}: slot ${slot} is empty at ${JSON.stringify(op)}`);
-      }
-      if ('to' in op) filled.add(op['to'] as number);
+      t.ok(program.cgroupSlot < 0 || filled.has(program.cgroupSlot), `${name}: the cgroup`);
     }
-    t.ok(program.cgroupSlot < 0 || filled.has(program.cgroupSlot), `${name}: the cgroup`);
-    t.ok(program.undo.every(op => op.after === undefined || program.host[op.after]?.op === 'mkdir'), `${name}: what is undone was done`);
+    const handed = ({ op, ...fields }: Op): number => 'count' in fields && (op === 'go' || op === 'wait') ? fields.count : 0;
+    t.same(program.release.map(handed).filter(n => n > 0), [...program.join, ...program.child].map(handed).filter(n => n > 0), `${name}: what is handed over is taken`);
+    t.ok(program.undo.every(op => op.after === undefined || [...program.host, ...program.release][op.after]?.op === 'mkdir'), `${name}: what is undone was done`);
   }
 });
 

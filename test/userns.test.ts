@@ -18,6 +18,7 @@ const sh = async (script: string, options: SpawnOptions = {}): Promise<string> =
 /** A map file without its padding. */
 const rows = (text: string): string => text.trim().split('\n').map(line => line.trim().split(/\s+/).join(' ')).join('\n');
 const maps = async (options: SpawnOptions): Promise<string> => rows(await sh('cat /proc/self/uid_map; echo -; cat /proc/self/gid_map; echo -; cat /proc/self/setgroups', options));
+const GO = { op: 'go', from: 0, count: 0 };
 const released = (options: SpawnOptions): unknown[] => explain({ command: 'true', ns: USER, ...options }).release.map(op => ({ ...op }));
 const row = (inside: number, outside: number, count: number): IdRange => ({ inside, outside, count });
 
@@ -40,7 +41,7 @@ const owner = (path: string): string => `${statSync(path).uid}:${statSync(path).
 
 t.test('as root any map can be given: a single id', { skip: needsRoot }, async t => {
   const options = { uidMap: [row(0, 70_000, 1)], gidMap: [row(0, 80_000, 1)] };
-  t.same(released(options), [{ op: 'writeProc', file: 'uid_map', text: '0 70000 1' }, { op: 'writeProc', file: 'gid_map', text: '0 80000 1' }]);
+  t.same(released(options), [{ op: 'writeProc', file: 'uid_map', text: '0 70000 1' }, { op: 'writeProc', file: 'gid_map', text: '0 80000 1' }, GO]);
   t.equal(await maps(options), '0 70000 1\n-\n0 80000 1\n-\nallow');
   t.equal(await sh('id -u; id -g; id -G', options), '0\n0\n0\n');
   const { directory, mounts } = outside(t);
@@ -79,7 +80,7 @@ t.test("as root 'auto', and no map, is a range of 65536 ids that nobody has", { 
 t.test('without root the own id is itself inside, and setgroups is denied', { skip: needsUser }, async t => {
   t.same(released({}), [
     { op: 'writeProc', file: 'setgroups', text: 'deny' }, { op: 'writeProc', file: 'uid_map', text: `${uid} ${uid} 1` },
-    { op: 'writeProc', file: 'gid_map', text: `${gid} ${gid} 1` },
+    { op: 'writeProc', file: 'gid_map', text: `${gid} ${gid} 1` }, GO,
   ]);
   t.equal(await maps({}), `${uid} ${uid} 1\n-\n${gid} ${gid} 1\n-\ndeny`);
   t.equal(await sh('id -u; id -g', {}), `${uid}\n${gid}\n`);
@@ -98,7 +99,7 @@ t.test('without root the own id can be 0 inside, or any other', { skip: needsUse
 t.test("without root 'auto' maps the own id and what /etc/subuid grants, by newuidmap", { skip: needsUser }, async t => {
   if (!mine.uid || !mine.gid) return t.fail(`grant ${userInfo().username} a range: usermod --add-subuids 165536-231071 --add-subgids 165536-231071`);
   const options: SpawnOptions = { uidMap: 'auto' };
-  t.match(released(options), [{ op: 'newidmap', tool: '/usr/bin/newuidmap' }, { op: 'newidmap', tool: '/usr/bin/newgidmap' }]);
+  t.match(released(options), [{ op: 'newidmap', tool: '/usr/bin/newuidmap' }, { op: 'newidmap', tool: '/usr/bin/newgidmap' }, GO]);
   t.equal(await maps(options), `0 ${uid} 1\n1 ${mine.uid.first} ${mine.uid.count}\n-\n0 ${gid} 1\n1 ${mine.gid.first} ${mine.gid.count}\n-\nallow`);
   const { directory, mounts } = outside(t);
   t.equal(await sh('id -u; id -G; touch /tmp/out/own; chmod 666 /tmp/out/own', { ...options, mounts }), '0\n0\n');

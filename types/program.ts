@@ -12,11 +12,11 @@ export interface Program {
   readonly cgroupSlot: number;
   /** Whether it goes on when Node ends. */
   readonly detached: boolean;
-  /** By the launcher, before the clone. */
+  /** By the launcher before the clone. */
   readonly host: readonly Op[];
   /** By the intermediate process. */
   readonly join: readonly Op[];
-  /** By the launcher while the contained process waits. */
+  /** By the launcher after the clone: `go` is what a `wait` of the process waits for. The last of these needs no `go`. */
   readonly release: readonly Op[];
   /** By the contained process, up to execve. */
   readonly child: readonly Op[];

@@ -2,7 +2,7 @@
 // fit into the socket is queued for the connection's thread. That thread is started with the first request and lives as
 // long as the process: it starts the launcher, hears what it reports, reaps the contained processes (they are its
 // children), and starts another launcher when one is killed. One mutex guards it all and is never held over a call
-// that can block.
+// that takes long.
 #include "connection.hpp"
 
 #include "packet.hpp"
@@ -33,7 +33,7 @@ struct Waiting {
 struct Record {
   Listener* listener;
   std::vector<uint8_t> undo;  // its section of the request, for another launcher
-  uint32_t host_ops;
+  uint32_t outside_ops;
   uint64_t clone_flags;
   bool joins, init;
   bool detached = false;      // goes on without the listener
@@ -44,6 +44,7 @@ struct Record {
 
 // Never destroyed: the thread still uses them while a Node that exits runs destructors.
 std::mutex& mutex = *new std::mutex;
+std::mutex& delivering = *new std::mutex;  // taken after `mutex`: a listener is told something
 std::unordered_map<uint32_t, Record>& records = *new std::unordered_map<uint32_t, Record>;
 std::deque<Waiting>& queue = *new std::deque<Waiting>;
 Started& launcher = *new Started;
@@ -62,8 +63,8 @@ void wake() {
   (void)!write(wake_fd, &one, sizeof one);
 }
 
-void deliver(Record& record, Event* event) {
-  if (record.listener) record.listener->hear(event);
+void deliver(Listener* listener, Event* event) {
+  if (listener) listener->hear(event);
   else delete event;
 }
 
@@ -78,7 +79,7 @@ void fail(uint32_t id, int error) {
   event->message.list = kClone;
   event->message.error = error;
   event->message.status = -1;
-  deliver(found->second, event);
+  deliver(found->second.listener, event);
   records.erase(found);
 }
 
@@ -152,6 +153,8 @@ Ledger::Entry final_entry(const Ledger::Entry& entry, bool joins) {
   return ret;
 }
 
+// Not called with the lock held: reaping takes a process apart, and whoever is told preempts this thread and may want to
+// spawn at once. `delivering` keeps the listener there until it has heard.
 void on_message(const char* bytes, size_t size, sys::Fd attached) {
   auto* event = new Event;
   event->terminal = static_cast<sys::Fd&&>(attached);
@@ -159,26 +162,38 @@ void on_message(const char* bytes, size_t size, sys::Fd attached) {
   const Message& message = event->message;
   event->text.assign(bytes + sizeof message, bytes + size);
 
-  const std::lock_guard<std::mutex> lock(mutex);
-  const auto found = records.find(message.id);
+  std::unique_lock<std::mutex> lock(mutex);
+  auto found = records.find(message.id);
   if (found == records.end()) return delete event;
-  Record& record = found->second;
   int ignored;
+  Listener* listener;
   if (message.report == Report::kReady) {
-    record.ready = true;
-    record.pid = message.pid;
-    if (!record.detached) reap(message.helper, &ignored, nullptr);  // it ends as soon as it has handed over
-    return deliver(record, event);
+    found->second.ready = true;
+    found->second.pid = message.pid;
+    const bool helped = !found->second.detached;
+    listener = found->second.listener;
+    const std::lock_guard<std::mutex> hearing(delivering);
+    lock.unlock();
+    if (helped) reap(message.helper, &ignored, nullptr);  // it ends as soon as it has handed over
+    return deliver(listener, event);
   }
-  if (record.detached || record.start_time) {
-    event->usage = message.usage;
-  } else {
-    if (!record.ready) reap(message.helper ? message.helper : record.helper, &ignored, nullptr);
+  const bool ours = !found->second.detached && !found->second.start_time;
+  const pid_t helper = found->second.ready ? 0 : message.helper ? message.helper : found->second.helper;
+  lock.unlock();
+  if (ours) {
+    reap(helper, &ignored, nullptr);
     reap(message.pid, &event->wait_status, &event->usage);
+  } else {
+    event->usage = message.usage;
   }
-  event->lost = record.lost;
-  deliver(record, event);
+  lock.lock();
+  found = records.find(message.id);
+  listener = found->second.listener;
+  event->lost = found->second.lost;
   records.erase(found);
+  const std::lock_guard<std::mutex> hearing(delivering);
+  lock.unlock();
+  deliver(listener, event);
 }
 
 // The successor of a killed launcher: what ran goes on running and is watched; what was being started is killed, since
@@ -189,7 +204,7 @@ void hand_over(Ledger* ledger) {
   for (auto& [id, record] : records) {
     if (!record.sent) continue;
     Header header = plain_header(record.start_time ? Request::kWatch : Request::kAdopt, id);
-    header.done = record.host_ops;
+    header.done = record.outside_ops;
     header.clone_flags = record.clone_flags;
     header.flags = (record.init ? static_cast<uint32_t>(kInit) : 0) | (record.detached ? static_cast<uint32_t>(kDetached) : 0);
     header.start_time = record.start_time;
@@ -325,8 +340,8 @@ void spawn(Listener* listener, const uint8_t* request, size_t size, std::vector<
   for (const uint32_t count : program.counts) ops += count;
   bool init = false;
   for (uint32_t i = 0; i < ops; ++i) init |= program.ops()[i].code == Code::init || program.ops()[i].code == Code::pause;
-  const auto at = records.emplace(header.id, Record{listener, {undo, request + size}, program.counts[kHost], header.clone_flags,
-                                                    program.counts[kJoin] > 0, init}).first;
+  const uint32_t outside = program.counts[kHost] + program.counts[kRelease];
+  const auto at = records.emplace(header.id, Record{listener, {undo, request + size}, outside, header.clone_flags, program.counts[kJoin] > 0, init}).first;
   at->second.detached = header.flags & kDetached;
   if (const int error = ensure_running()) {
     close_owned(fds);
@@ -371,6 +386,7 @@ void forget(Listener* listener) {
     record.killed = true;
     send_signal(id, SIGKILL);
   }
+  const std::lock_guard<std::mutex> told(delivering);
 }
 
 void connect() {

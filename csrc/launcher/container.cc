@@ -121,7 +121,7 @@ void Container::handle(const Note& note, const char* rest, uint32_t rest_size, s
       (void)!::send(channel_.get(), &go, 1, MSG_NOSIGNAL);
       return;
     case Note::kTimes:
-      if (rest_size == times_size_) memcpy(times_, rest, rest_size);
+      if (rest_size == times_size_) take_times(rest);
       return;
     case Note::kStarted:
       command_ = static_cast<sys::Fd&&>(attached);
@@ -133,6 +133,15 @@ void Container::handle(const Note& note, const char* rest, uint32_t rest_size, s
     case Note::kTerminal:
       terminal_ = static_cast<sys::Fd&&>(attached);
       return;
+  }
+}
+
+// Of our own ops we have the times, and those before the clone it has too.
+void Container::take_times(const char* bytes) {
+  for (uint32_t i = 0; i < times_size_ / sizeof *times_; ++i) {
+    uint32_t time;
+    memcpy(&time, bytes + i * sizeof time, sizeof time);
+    if (time) times_[i] = time;
   }
 }
 

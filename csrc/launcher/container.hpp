@@ -48,6 +48,7 @@ class Container {
   bool run_list(Launch& launch, uint32_t list);
   void clone(Launch& launch);
   void release(Launch& launch, bool last);
+  void take_times(const char* bytes);
   void take_child(pid_t pid, int pidfd);
   void handle(const Note& note, const char* rest, uint32_t rest_size, sys::Fd attached);
   void drop(sys::Fd& fd);
@@ -72,7 +73,7 @@ class Container {
   sys::Fd terminal_; // the master of its terminal, until Node has it
   Section* undo_;
   uint32_t undo_index_ = 0;
-  uint32_t done_ = 0;          // host ops done
+  uint32_t done_ = 0;          // ops of `host` and `release` done
   uint64_t retry_at_ = 0;      // when undoing goes on, in milliseconds; 0: now
   uint32_t retries_ = 0;
   bool lost_ = false, killed_ = false, detached_ = false, foreign_ = false;

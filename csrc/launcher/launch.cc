@@ -103,6 +103,30 @@ void Container::launch(const Header& header, const Section& program, State& stat
   free(const_cast<char**>(launch.envp));
 }
 
+// Lets the process go on that waits, or will: it gets the slots `from` … `from + count - 1`. One that has died meanwhile
+// has said why, or its pidfd tells.
+static int let_go(int64_t from, int64_t count, const State& state) {
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * kHandedOver)] = {};
+  if (count > kHandedOver) return E2BIG;
+  char go = 1;
+  iovec part{&go, 1};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  if (count) {
+    const size_t size = static_cast<size_t>(count) * sizeof(int);
+    message.msg_control = control;
+    message.msg_controllen = CMSG_SPACE(size);
+    cmsghdr* header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(size);
+    memcpy(CMSG_DATA(header), state.slots + from, size);
+  }
+  if (sendmsg(state.channel, &message, MSG_NOSIGNAL) >= 0) return 0;
+  return errno == EPIPE || errno == ECONNRESET ? 0 : errno;
+}
+
 // The ops that only the launcher can do; the rest is the interpreter's.
 static int act_outside(const Op& op, Launch& launch) {
   State& state = launch.state;
@@ -121,19 +145,22 @@ static int act_outside(const Op& op, Launch& launch) {
     case Code::writeProc:
       snprintf(path, sizeof path, "/proc/%d/%s", state.target, state.text(op.strings[0]));
       return write_at(AT_FDCWD, path, state.text(op.strings[1]));
+    case Code::go:
+      return let_go(op.numbers[0], op.numbers[1], state);
     default:
       return apply(op, state);
   }
 }
 
 bool Container::run_list(Launch& launch, uint32_t list) {
+  const uint32_t first = list == kRelease ? launch.program->counts[kHost] : 0;
   for (uint32_t i = 0; i < launch.program->counts[list]; ++i) {
     if (const int error = step(launch, list, i, act_outside)) {
       if (list == kRelease) on_channel();  // a child that has died meanwhile has said why, and that is the reason
       fail(list, i, error);
       return false;
     }
-    if (list == kHost) ledger(id_).done = done_ = i + 1;
+    ledger(id_).done = done_ = first + i + 1;
   }
   return true;
 }
@@ -173,19 +200,13 @@ void Container::clone(Launch& launch) {
   release(launch, !joins);
 }
 
-// Does what must happen outside while the child waits, then lets it go on: once for the ops, once for the command.
-// With an intermediate process the second time is when its child is known.
+// Does what must happen outside while the child does its part or waits, then lets it run the command. With an intermediate
+// process that is when its child is known.
 void Container::release(Launch& launch, bool last) {
   launch.state.target = pid_;
-  const char go = 1;
-  if (launch.program->counts[kRelease]) {
-    if (!run_list(launch, kRelease)) {
-      sys::pidfd_send_signal(pidfd_.get(), SIGKILL);
-      return;
-    }
-    (void)!::send(channel_.get(), &go, 1, MSG_NOSIGNAL);
-  }
-  if (last) (void)!::send(channel_.get(), &go, 1, MSG_NOSIGNAL);
+  launch.state.channel = channel_.get();
+  if (!run_list(launch, kRelease)) sys::pidfd_send_signal(pidfd_.get(), SIGKILL);
+  else if (last) let_go(0, 0, launch.state);
 }
 
 }  // namespace contained

@@ -29,16 +29,30 @@ int State::put(int64_t slot, int fd) {
   return 0;
 }
 
-// The launcher writes one byte when everything that must happen outside has happened. End-of-file means that it is
-// gone, and with it whoever would clean up after us, so this process must not go on. (An eventfd would not tell:
-// a peer's death is not seen there.)
-static int wait_for_release(int channel) {
+// The launcher sends one byte when something that must happen outside has happened, with descriptors where there are
+// any. End-of-file means that it is gone, and with it whoever would clean up after us, so this process must not go on.
+// (An eventfd would not tell: a peer's death is not seen there.)
+static int wait_for_launcher(int64_t to, int64_t count, State& state) {
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * kHandedOver)];
   char byte;
+  iovec part{&byte, 1};
   for (;;) {
-    const ssize_t n = recv(channel, &byte, 1, 0);
-    if (n == 1) return 0;
-    if (n == 0) return EPIPE;
-    if (errno != EINTR) return errno;
+    msghdr message{};
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    message.msg_control = count ? control : nullptr;
+    message.msg_controllen = count ? sizeof control : 0;
+    const ssize_t n = recvmsg(state.channel, &message, MSG_CMSG_CLOEXEC);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return n == 0 ? EPIPE : errno;
+    const cmsghdr* header = count ? CMSG_FIRSTHDR(&message) : nullptr;
+    if (count && (!header || header->cmsg_len != CMSG_LEN(sizeof(int) * static_cast<size_t>(count)))) return EMFILE;
+    for (int64_t i = 0; i < count; ++i) {
+      int fd;
+      memcpy(&fd, CMSG_DATA(header) + static_cast<size_t>(i) * sizeof fd, sizeof fd);
+      if (const int error = state.put(to + i, fd)) return error;
+    }
+    return 0;
   }
 }
 
@@ -183,7 +197,7 @@ int apply(const Op& op, State& state) {
       return check(syscall(SYS_rt_sigprocmask, SIG_SETMASK, &none, nullptr, sizeof none));
     }
     case Code::wait:
-      return wait_for_release(state.channel);
+      return wait_for_launcher(n[0], n[1], state);
 
     case Code::killCgroup:
       return kill_cgroup(text(0), n[0] != 0);
@@ -198,6 +212,7 @@ int apply(const Op& op, State& state) {
     case Code::controllingTerminal:
       return check(ioctl(0, TIOCSCTTY, 0));
 
+    case Code::go:         // the launcher, for a process that waits
     case Code::writeProc:  // the launcher, which knows the process
     case Code::pidfd:      // the launcher, which knows the containers
     case Code::read:

@@ -69,6 +69,7 @@ namespace contained {
   X(attachDevices, 70)   \
   X(terminal, 80)        \
   X(controllingTerminal, 81) \
+  X(go, 90)              \
   X(unlink, 95)
 
 enum class Code : uint16_t {
@@ -78,8 +79,8 @@ enum class Code : uint16_t {
 };
 
 // One step. `strings` are offsets from the start of the section, 0 meaning none; what each field means depends on
-// the code. In an undo op the last number is 1 + the index of the host op that it takes back (0: none): it is skipped
-// unless that one was done, so that a cgroup which was somebody else's is never removed. `forgiven` is an errno that counts as success, for steps such as "mask this path if it exists".
+// the code. In an undo op the last number is 1 + the index of the op that it takes back, counted over `host` and then
+// `release` (0: none): it is skipped unless that one was done, so that a cgroup which was somebody else's is never removed. `forgiven` is an errno that counts as success, for steps such as "mask this path if it exists".
 struct Op {
   Code code;
   uint16_t forgiven;
@@ -128,7 +129,7 @@ struct Header {
   uint32_t fault_errno; // 0: no fault
   int32_t signal;
   int32_t pid;
-  uint32_t done;        // kAdopt: how many host ops had been done
+  uint32_t done;        // kAdopt: how many ops of `host` and `release` had been done
   uint64_t start_time;  // kWatch: of `pid`, in ticks since boot, so that it is no later process of that number
 };
 static_assert(sizeof(Header) == 64);
@@ -159,6 +160,7 @@ static_assert(sizeof(Message) % 8 == 0);
 constexpr int kSlots = 1024;               // fds a program can name at once
 constexpr uint32_t kPacket = 128 * 1024;   // a larger request travels in a memfd
 constexpr int kAttached = 250;             // fds with one request; SCM_MAX_FD is 253
+constexpr int kHandedOver = 32;            // fds with one `go`; there are not so many cgroup hierarchies
 constexpr uint32_t kText = 16 * 1024;      // of a message
 constexpr uint32_t kLedger = 4096;
 
@@ -167,7 +169,7 @@ constexpr uint32_t kLedger = 4096;
 struct Ledger {
   struct Entry {
     uint32_t id;    // an entry stands at id % kLedger and counts only while it carries that id
-    uint32_t done;  // host ops done
+    uint32_t done;  // ops of `host` and `release` done
     int32_t pid;    // the child; 0 before the clone. Until there is a helper it may be that, where there is to be one
     int32_t helper;
   } entries[kLedger];

@@ -29,8 +29,8 @@ const existing = ({ unified, v1 }: Placement): Placement => ({
 export async function createCgroup(options: CreateCgroupOptions = {}): Promise<Cgroup> {
   if ((managerOf(options) ?? (systemdOwns() ? 'systemd' : 'cgroupfs')) === 'systemd') await useScope();
   const { setting, where } = resolveStandingGroup(options);
-  const { host, made } = makeOps(setting, new Slots(0));
-  await perform(host, removeOps(setting, made));
+  const ops = makeOps(setting, new Slots(0));
+  await perform(ops, removeOps(setting, ops));
   const unified = where.unified && { directory: where.unified.directory, controllers: controllersOf(where.unified.directory) };
   return new Group({ ...where, unified }, setting.devices?.setting);
 }

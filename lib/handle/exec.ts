@@ -2,7 +2,7 @@
 import type { ExecOptions } from '../../types/exec.js';
 import { ContainedError } from '../errors.js';
 import { resolveExec, type Target } from '../options/exec.js';
-import { keyOf } from '../options/key.js';
+import { keyOf, Known } from '../options/key.js';
 import type { Inheritance } from '../options/settings.js';
 import { bareProgram, compile } from '../program/compile.js';
 import { Template } from './template.js';
@@ -15,17 +15,17 @@ export const notRunning = (ended: boolean): ContainedError => new ContainedError
 
 /** Those of one container: the same options mean the same program. */
 export class Execs {
-  readonly #templates = new Map<string, Template>();
+  readonly #templates = new Known<Template>();
 
   templateFor(options: ExecOptions, entries: readonly Entry[], from: Inheritance, target: Target | ContainedError): Template {
     if (target instanceof ContainedError) return new Template({ cgroup: undefined, impossible: target }, command => bareProgram(0, entries.length, command));
-    const key = keyOf(options), shape = shapeOf(entries);
-    const known = key === undefined ? undefined : this.#templates.get(key + shape);
+    const key = keyOf(options, shapeOf(entries));
+    const known = this.#templates.find(key);
     if (known) return known;
     const settings = resolveExec(options, from, target);
     const template = new Template(settings, command => compile(settings, streamsOf(entries), command));
     // Dividing a group is done once, and changes what the next ones need.
-    if (key !== undefined && !settings.impossible && !settings.entered?.divide) this.#templates.set(key + shape, template);
+    if (!settings.impossible && !settings.entered?.divide) this.#templates.keep(key, template);
     return template;
   }
 }

@@ -7,7 +7,7 @@ import type { Command } from './encode.js';
 import { fileSystemOps } from './filesystem.js';
 import { cloneFlags, emptyRootOps, enterOps, heldFds, idMapOps, insideRootOps, loopbackOps, openSources, separates, unshareCgroupOps } from './namespaces.js';
 import type { Op } from './ops.js';
-import { afterFork, attributeOps, credentialOps, deathSignal, execOps, limitOps, nameOps, outsideStreamOps, pauseOps, streamOps, userOps } from './process.js';
+import { affinityOps, afterFork, attributeOps, credentialOps, deathSignal, execOps, limitOps, nameOps, outsideStreamOps, pauseOps, streamOps, userOps } from './process.js';
 import { recordOps } from './record.js';
 import { Slots } from './slots.js';
 import { terminalOps } from './terminal.js';
@@ -19,21 +19,31 @@ export interface Streams {
   pipes: readonly number[];
 }
 
+/**
+ * Whether the groups are made while the process mounts, and joined when it has: not when they are mounted too, nor by who is
+ * not root, since by then the process may have ids that the caller may not move (kernel/cgroup/cgroup-v1.c,
+ * __cgroup1_procs_write).
+ */
+const joinsLate = ({ cgroup, entered, fileSystem, hostPrivileged }: Settings, apart: boolean): boolean =>
+  !apart && !entered && (hostPrivileged || cgroup?.v1.length === 0) && !fileSystem?.mounts.some(({ type }) => type === 'cgroup');
+
 /** Without a command the process holds its namespaces for others, and does nothing else. */
 export function compile(settings: Settings, streams: Streams, command: Command | undefined): Program {
   const slots = new Slots(streams.count + heldFds(settings.namespaces).length);
   const record = recordOps(settings, command);
-  const group = makeGroups(settings.cgroup, slots, record.host.length);
+  const apart = separates(settings.namespaces);
+  const late = joinsLate(settings, apart);
+  const group = makeGroups(settings.cgroup, slots, late);
   const sources = openSources(settings.namespaces, slots, streams.count);
   const maps = idMapOps(settings.identity);
   const fileSystem = fileSystemOps(settings, slots);
-  const apart = separates(settings.namespaces);
 
+  const join = [...joinGroups(group), ...affinityOps(settings)];
   // What a process does first, whichever process that is.
   const arrive: Op[] = [
     ...divideOps(settings),
-    ...joinGroups(group),                      // while it is alone: a write to `tasks` moves one thread
-    ...maps.length > 0 ? [{ op: 'wait' } as const] : [],  // without its id map a process is nobody
+    ...late ? [] : join,                       // while it is alone: a write to `tasks` moves one thread
+    ...maps.length > 0 ? [{ op: 'wait', to: 0, count: 0 } as const] : [],  // without its id map a process is nobody
     ...attributeOps(settings),                 // before anything is entered: they are written to the host's /proc
     ...enterOps(settings, sources),
   ];
@@ -41,11 +51,12 @@ export function compile(settings: Settings, streams: Streams, command: Command |
     ...apart ? [] : arrive,
     ...fileSystem.open,                        // as the caller still: what it may read, it may hand in
     ...insideRootOps(settings),                // a file made by an id without a mapping is EOVERFLOW
-    ...unshareCgroupOps(settings.namespaces),  // after the groups are joined: its root is the group one is in
+    ...late ? [] : unshareCgroupOps(settings.namespaces),  // after the groups are joined: its root is the group one is in
     ...afterFork(),
     ...loopbackOps(settings.namespaces),
     ...nameOps(settings),
     ...fileSystem.build,                       // ends with the change of root
+    ...late ? [...join, ...unshareCgroupOps(settings.namespaces)] : [],  // while it may: privileges go below
     ...command || settings.fileSystem ? [] : emptyRootOps(slots),
     ...userOps(settings),                      // after it: names are those of the container
     ...terminalOps(settings, slots),           // of the new root's devpts, by whoever has mounted that
@@ -55,22 +66,24 @@ export function compile(settings: Settings, streams: Streams, command: Command |
     ...deathSignal(settings),                  // after the ids: a change of them clears it, prctl(2)
     ...command ? execOps(settings, streams, command) : pauseOps(),
   ];
+  const host = [
+    ...record.host,  // a name that is taken is found before anything is made
+    ...group.host,
+    ...refuseFrozen(settings),
+    ...sources.ops,
+    ...outsideStreamOps(settings, streams),
+  ];
+  const release: Op[] = [...maps.length > 0 ? [...maps, { op: 'go', from: 0, count: 0 } as const] : [], ...group.release];
   const program = {
     clone: cloneFlags(settings.namespaces, apart).child,
     joinClone: cloneFlags(settings.namespaces, apart).intermediate,
     cgroupSlot: group.slot,
-    host: [
-      ...record.host,  // a name that is taken is found before anything is made
-      ...group.host,
-      ...refuseFrozen(settings),
-      ...sources.ops,
-      ...outsideStreamOps(settings, streams),
-    ],
+    host,
     detached: settings.registration?.detached ?? false,
     join: apart ? arrive : [],
     child,
-    release: maps,
-    undo: [...removeGroups(settings, group), ...record.undo],  // who waits for how it ended waits for all of it
+    release,
+    undo: [...removeGroups(settings, group, [...host, ...release]), ...record.undo],  // who waits for how it ended waits for all of it
   };
   return { ...program, toString: () => print(program) };
 }

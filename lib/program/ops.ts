@@ -52,7 +52,8 @@ export const OPS = {
   capset: { code: 53, strings: [], lists: [], numbers: ['permitted', 'inheritable'] },
   ambient: { code: 54, strings: [], lists: [], numbers: ['capabilities'] },
   unmaskSignals: { code: 55, strings: [], lists: [], numbers: [] },
-  wait: { code: 57, strings: [], lists: [], numbers: [] },
+  go: { code: 90, strings: [], lists: [], numbers: ['from', 'count'] },
+  wait: { code: 57, strings: [], lists: [], numbers: ['to', 'count'] },
   init: { code: 58, strings: [], lists: [], numbers: [] },
   exec: { code: 59, strings: ['file', 'search'], lists: ['argv', 'env'], numbers: ['#argv', '#env'] },
 
@@ -80,7 +81,7 @@ type OpFields<K extends OpName> =
   & { readonly [F in Table[K]['lists'][number]]: readonly string[] }
   & { readonly [F in Exclude<Table[K]['numbers'][number], `#${string}`>]: number };
 
-/** One step of a program. `forgive`: an errno that counts as success. `after`: an undo step, and the host op it takes back. */
+/** One step of a program. `forgive`: an errno that counts as success. `after`: an undo step, and what it takes back, counted over `host` and then `release`. */
 export type Op = { [K in OpName]: { readonly op: K } & OpFields<K> & { readonly forgive?: number; readonly after?: number } }[OpName];
 export type OpOf<K extends OpName> = Extract<Op, { op: K }>;
 

@@ -20,11 +20,13 @@ export const nameOps = ({ hostname, domainname }: Settings): Op[] => [
   ...domainname === undefined ? [] : [{ op: 'setdomainname', name: domainname } as const],
 ];
 
-export const attributeOps = ({ oomScoreAdj, nice, affinity }: Settings): Op[] => [
+export const attributeOps = ({ oomScoreAdj, nice }: Settings): Op[] => [
   ...oomScoreAdj === undefined ? [] : [{ op: 'write', path: '/proc/self/oom_score_adj', text: String(oomScoreAdj), at: CWD } as const],
   ...nice === undefined ? [] : [{ op: 'setpriority', nice } as const],
-  ...affinity === undefined ? [] : [{ op: 'setaffinity', mask: affinity } as const],
 ];
+
+/** A cpuset of v1 that is joined later would take it back before Linux 6.2. */
+export const affinityOps = ({ affinity }: Settings): Op[] => affinity === undefined ? [] : [{ op: 'setaffinity', mask: affinity }];
 
 const NOFILE = RLIMITS.indexOf('nofile');
 const setrlimit = ({ resource, soft, hard }: Settings['rlimits'][number]): Op => ({ op: 'setrlimit', resource, soft, hard });
@@ -84,7 +86,7 @@ export function credentialOps({ privileged, identity, capabilities, noNewPrivile
   ];
 }
 
-export const pauseOps = (): Op[] => [{ op: 'wait' }, { op: 'pause' }];
+export const pauseOps = (): Op[] => [{ op: 'wait', to: 0, count: 0 }, { op: 'pause' }];
 
 /** Should both Node and the launcher be killed, nobody else would end it. */
 export const deathSignal = ({ registration }: Pick<Settings, 'registration'>): Op[] =>
@@ -96,7 +98,7 @@ export function execOps(settings: Pick<Settings, 'cwd' | 'umask' | 'init' | 'rli
     { op: 'umask', mask: settings.umask },
     { op: 'stdio', first: 0, count: streams.count },
     ...settings.rlimits.filter(({ resource, lowers }) => resource === NOFILE && lowers).map(setrlimit),
-    { op: 'wait' },  // the launcher must be there to clean up, and must know of us
+    { op: 'wait', to: 0, count: 0 },  // the launcher must be there to clean up, and must know of us
     ...settings.init ? [{ op: 'init' } as const] : [],
     ...controllingTerminalOps(settings),
     { op: 'unmaskSignals' },

@@ -29,6 +29,7 @@ export function stepOf(op: Op): string {
     case 'setrlimit': return `set the limit ${RLIMITS[op.resource] ?? op.resource}`;
     case 'ambient': case 'capset': case 'boundingSet': return 'set capabilities';
     case 'wait': return 'wait for the launcher';
+    case 'go': return 'let the process go on';
     case 'stdio': return 'place the standard streams';
     case 'unless': return `look whether ${op.path} says ${JSON.stringify(op.line)}`;
     case 'moveMembers': return `move the processes in ${op.from} to ${op.to}`;
@@ -50,7 +51,7 @@ const capabilityNames = (mask: number): string =>
   CAPABILITIES.filter((_, i) => Math.floor(mask / 2 ** i) % 2 === 1).join(',') || 'none';
 
 /** The op with all its fields, for `explain`; but of a device filter the rules and not the instructions. */
-function lineOf(op: Op): string {
+function lineOf(op: Op, { host }: Pick<Program, 'host'>): string {
   const { op: name, forgive, after, ...fields } = op;
   const texts = Object.entries(fields).filter(([key, value]) => value !== null && !(name === 'attachDevices' && key === 'program')).map(([key, value]) => {
     if (Array.isArray(value)) return `${key}=${JSON.stringify(value)}`;
@@ -59,7 +60,7 @@ function lineOf(op: Op): string {
     return `${key}=${typeof value === 'string' ? JSON.stringify(value) : value}`;
   });
   if (forgive) texts.push(`forgive=${errnoName(forgive)}`);
-  if (after !== undefined) texts.push(`after=host[${after}]`);
+  if (after !== undefined) texts.push(after < host.length ? `after=host[${after}]` : `after=release[${after - host.length}]`);
   return [name, ...texts].join(' ');
 }
 
@@ -70,7 +71,7 @@ export function print(program: Omit<Program, 'toString'>): string {
   for (const list of ['host', 'join', 'release', 'child', 'undo'] as const) {
     if (program[list].length === 0) continue;
     lines.push(`${list}:`);
-    program[list].forEach((op, i) => lines.push(`  ${String(i).padStart(3)}  ${lineOf(op)}`));
+    program[list].forEach((op, i) => lines.push(`  ${String(i).padStart(3)}  ${lineOf(op, program)}`));
   }
   return lines.join('\n');
 }
