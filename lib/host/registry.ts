@@ -16,16 +16,30 @@ const wrong = (path: string, errno: number, hint: string): ContainedError => new
   code: errnoName(errno), errno: -errno, syscall: 'mkdir', path, dest: undefined, step: `make ${path}, where containers with a name are kept`, hint,
 });
 
-/** The directory, made when it is missing. Somebody else's is not used: it would tell us what to kill. */
-export function registryOf(): string {
+/** Somebody else's is not used: it would tell us what to kill. */
+function checkOwner(path: string): void {
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  if (!found) return;
+  const ours = found.isDirectory() && found.uid === hostFacts().uid && (found.mode & 0o022) === 0;
+  if (!ours) throw wrong(path, 1, 'it is somebody else’s; set XDG_RUNTIME_DIR to a directory of yours');
+}
+
+/** The directory, which need not be there. */
+export function registryPath(): string {
+  const path = placeOf(hostFacts());
+  checkOwner(path);
+  return path;
+}
+
+/** The directory, made when it is missing. */
+export function registryMade(): string {
   const path = placeOf(hostFacts());
   try {
-    mkdirSync(path, { mode: MODE, recursive: process.env['XDG_RUNTIME_DIR'] === undefined });
+    mkdirSync(path, { mode: MODE });
   } catch (error) {
     const { code, errno = 0 } = error as NodeJS.ErrnoException;
     if (code !== 'EEXIST') throw wrong(path, -errno, 'set XDG_RUNTIME_DIR to a directory of yours');
   }
-  const found = lstatSync(path);
-  if (!found.isDirectory() || found.uid !== hostFacts().uid || (found.mode & 0o022) !== 0) throw wrong(path, 1, 'it is somebody else’s; set XDG_RUNTIME_DIR to a directory of yours');
+  checkOwner(path);
   return path;
 }

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import * as actions from '../cgroup/actions.js';
 import { ContainedError } from '../errors.js';
 import { bootId, startTimeOf } from '../host/facts.js';
-import { registryOf } from '../host/registry.js';
+import { registryPath } from '../host/registry.js';
 import type { Placement } from '../options/settings.js';
 import type { ContainerRecord } from '../program/record.js';
 
@@ -34,7 +34,7 @@ const textOf = async (path: string): Promise<string> => await readFile(path, 'ut
 
 /** Undefined when there is none, or no more. */
 export async function readKept(id: string): Promise<Kept | undefined> {
-  const directory = join(registryOf(), id);
+  const directory = join(registryPath(), id);
   const [state, pids, outcome] = await Promise.all(['state.json', 'pid', 'outcome'].map(name => textOf(join(directory, name))));
   let record: ContainerRecord;
   try {
@@ -55,7 +55,7 @@ export async function readKept(id: string): Promise<Kept | undefined> {
 
 /** All of this user's, the oldest first. */
 export async function allKept(): Promise<Kept[]> {
-  const names = await readdir(registryOf());
+  const names = await actions.orGone(readdir(registryPath()), []);
   const found = await Promise.all(names.map(readKept));
   return found.filter(kept => kept !== undefined).sort((a, b) => a.record.created < b.record.created ? -1 : 1);
 }
