@@ -4,6 +4,7 @@ import type { Command, SpawnOptions } from '../types/options.js';
 import type { Program } from '../types/program.js';
 import { ContainedProcess } from './handle/contained.js';
 import { checkOutput, resolveStdio, shapeOf, streamsOf, type Entry } from './handle/stdio.js';
+import { makeRegistry } from './host/registry.js';
 import * as check from './options/check.js';
 import { keyOf, Known } from './options/key.js';
 import { resolve, resolveCommand, resolveLife } from './options/resolve.js';
@@ -56,7 +57,11 @@ export const templateFor = (settings: Settings, entries: readonly Entry[], only?
 
 /** The same options mean the same program: it is checked and compiled once. */
 function templateOf(options: SpawnOptions, entries: readonly Entry[], words: Words): Template {
-  if (options.id !== undefined || options.detached) return templateFor(resolve(options), entries, words);
+  if (options.id !== undefined || options.detached) {
+    const settings = resolve(options);
+    makeRegistry();
+    return templateFor(settings, entries, words);
+  }
   const key = keyOf(options, shapeOf(entries));
   const known = templates.find(key);
   if (known) return known;

@@ -31,8 +31,8 @@ export function registryPath(): string {
   return path;
 }
 
-/** The directory, made when it is missing. */
-export function registryMade(): string {
+/** For the first of this user's containers with a name. */
+export function makeRegistry(): void {
   const path = placeOf(hostFacts());
   try {
     mkdirSync(path, { mode: MODE });
@@ -41,5 +41,4 @@ export function registryMade(): string {
     if (code !== 'EEXIST') throw wrong(path, -errno, 'set XDG_RUNTIME_DIR to a directory of yours');
   }
   checkOwner(path);
-  return path;
 }

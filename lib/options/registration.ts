@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import type { SpawnOptions } from '../../types/options.js';
 import { OptionError } from '../errors.js';
 import { bootId, startTimeOf } from '../host/facts.js';
-import { registryMade } from '../host/registry.js';
+import { registryPath } from '../host/registry.js';
 import * as check from './check.js';
 import type { Registration } from './settings.js';
 
@@ -35,7 +35,7 @@ export function resolveRegistration(options: SpawnOptions): Registration | undef
   const id = check.optional(options.id, v => containerName('id', v), undefined) ?? randomBytes(6).toString('hex');
   return {
     id,
-    directory: `${registryMade()}/${id}`,
+    directory: `${registryPath()}/${id}`,
     boot: bootId(),
     created: new Date().toISOString(),
     maker: { pid: process.pid, start: startTimeOf('self') ?? '0' },
