@@ -149,8 +149,7 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
 
   /** Made when something is asked for the first time. */
   get #live(): Live {
-    this.#asked ??= new Live({ subject: () => this.#subject(), ready: () => this.ready, exited: () => this.exited }, this.#ended);
-    return this.#asked;
+    return this.#asked ??= new Live({ subject: () => this.#subject(), ready: () => this.ready, exited: () => this.exited }, this.#ended);
   }
 
   #subject(): Subject | undefined {
