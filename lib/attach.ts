@@ -2,7 +2,9 @@
 import { existsSync, readFileSync } from 'node:fs';
 import type { Contained } from '../types/contained.js';
 import type { ContainerInfo } from '../types/registry.js';
-import { ContainedProcess, signalName, type Origin } from './handle/contained.js';
+import { ContainedProcess } from './handle/contained.js';
+import { signalName } from './handle/launched.js';
+import type { Origin } from './handle/origin.js';
 import type { Subject } from './live/subject.js';
 import { attend, type LaunchListener } from './launch.js';
 import type { NativeExit } from './native.js';

@@ -204,12 +204,12 @@ void Container::signal(int number) {
   const bool stops = number == SIGTSTP || number == SIGTTIN || number == SIGTTOU;
   int sent = number;
   if (pid_namespace_ && !harmless && number != SIGKILL && number != SIGSTOP) {
-    const bool init = ready_ && has_init_;
-    if (!init && !(ready_ && handles(number))) sent = stops ? SIGSTOP : SIGKILL;
+    // An init takes it whenever it gets there, since till then it is blocked, and hands it on.
+    if (!has_init_ && !(ready_ && handles(number))) sent = stops ? SIGSTOP : SIGKILL;
   }
   if (sent == SIGKILL) killed_ = true;
   // In setup every signal is blocked, and does what it does when the command is about to run.
-  const bool ends = sent == SIGKILL || (!ready_ && !harmless && !stops && sent != SIGSTOP);
+  const bool ends = sent == SIGKILL || (!ready_ && !has_init_ && !harmless && !stops && sent != SIGSTOP);
   if (sys::pidfd_send_signal(pidfd_.get(), sent) == 0 && ends) signal_ = number;
   if (sent == SIGKILL) thaw();
 }
