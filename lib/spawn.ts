@@ -11,8 +11,8 @@ import { resolve, resolveCommand, resolveLife } from './options/resolve.js';
 import type { Settings } from './options/settings.js';
 import { compile } from './program/compile.js';
 import type { Command as Words, Fault } from './program/encode.js';
-import { Template } from './handle/template.js';
-import { OptionError } from './errors.js';
+import { impossibleTemplate, Template } from './handle/template.js';
+import { ContainedError, OptionError } from './errors.js';
 
 /** The two ways to call: options with a command in them, or as child_process.spawn. */
 function callOf(first: unknown, args: unknown, options: unknown): { command: unknown; options: SpawnOptions } {
@@ -55,13 +55,21 @@ export const isLasting = ({ cgroup, impossible, namespaces }: Settings): boolean
 /** Checked and compiled: for every run with these settings whose streams are of these kinds. */
 export const templateFor = (settings: Settings, entries: readonly Entry[], only?: Words): Template => new Template(settings, words => compileFor(settings, entries, words), only);
 
-/** The same options mean the same program: it is checked and compiled once. */
-function templateOf(options: SpawnOptions, entries: readonly Entry[], words: Words): Template {
-  if (options.id !== undefined || options.detached) {
+/** What is kept of it tells its command, so it serves no other. */
+function templateOfNamed(options: SpawnOptions, entries: readonly Entry[], words: Words): Template {
+  try {
     const settings = resolve(options);
     makeRegistry();
     return templateFor(settings, entries, words);
+  } catch (error) {
+    if (error instanceof ContainedError) return impossibleTemplate(error, entries.length);
+    throw error;
   }
+}
+
+/** The same options mean the same program: it is checked and compiled once. */
+function templateOf(options: SpawnOptions, entries: readonly Entry[], words: Words): Template {
+  if (options.id !== undefined || options.detached) return templateOfNamed(options, entries, words);
   const key = keyOf(options, shapeOf(entries));
   const known = templates.find(key);
   if (known) return known;

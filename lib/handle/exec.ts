@@ -4,8 +4,8 @@ import { ContainedError } from '../errors.js';
 import { resolveExec, type Target } from '../options/exec.js';
 import { keyOf, Known } from '../options/key.js';
 import type { Inheritance } from '../options/settings.js';
-import { bareProgram, compile } from '../program/compile.js';
-import { Template } from './template.js';
+import { compile } from '../program/compile.js';
+import { impossibleTemplate, Template } from './template.js';
 import { shapeOf, streamsOf, type Entry } from './stdio.js';
 
 export const notRunning = (ended: boolean): ContainedError => new ContainedError({
@@ -18,7 +18,7 @@ export class Execs {
   readonly #templates = new Known<Template>();
 
   templateFor(options: ExecOptions, entries: readonly Entry[], from: Inheritance, target: Target | ContainedError): Template {
-    if (target instanceof ContainedError) return new Template({ cgroup: undefined, impossible: target }, command => bareProgram(0, entries.length, command));
+    if (target instanceof ContainedError) return impossibleTemplate(target, entries.length);
     const key = keyOf(options, shapeOf(entries));
     const known = this.#templates.find(key);
     if (known) return known;

@@ -2,6 +2,7 @@
 // the end of their cgroup's name.
 import type { Program } from '../../types/program.js';
 import { ContainedError } from '../errors.js';
+import type { ContainedError } from '../errors.js';
 import { groupName, groupNumber } from '../host/cgroups.js';
 import { forget } from '../registry/records.js';
 import { launch, type LaunchListener } from '../launch.js';
@@ -146,6 +147,10 @@ export class Template {
     return this.#name.slice(0, -number.length) + number;
   }
 }
+
+/** One of which every run fails with that error. */
+export const impossibleTemplate = (impossible: ContainedError, streams: number): Template =>
+  new Template({ cgroup: undefined, impossible }, command => bareProgram(0, streams, command));
 
 /** A program that only clones and executes: what is left of one without any setting. */
 export function bareTemplate(flags: number, streams: number): Template {
