@@ -2,7 +2,6 @@
 // the end of their cgroup's name.
 import type { Program } from '../../types/program.js';
 import { ContainedError } from '../errors.js';
-import type { ContainedError } from '../errors.js';
 import { groupName, groupNumber } from '../host/cgroups.js';
 import { forget } from '../registry/records.js';
 import { launch, type LaunchListener } from '../launch.js';
