@@ -15,7 +15,7 @@ export const casesFor = rootfs => [
 /** The cgroup ops of a program as arguments of floor.c. */
 export function floorOps(program) {
   const own = path => path.replace(/spawn-contained\.[^/]+/, `bench-floor.${process.pid}.@`);
-  const host = program.host.map(op => {
+  const host = [...program.host, ...program.release.filter(({ op }) => op !== 'go')].map(op => {
     if (op.op === 'open') return [op.to === program.cgroupSlot ? 'directory' : 'tasks', own(op.path), ''];
     return [op.op, own(op.path), op.text ?? ''];
   });

@@ -69,18 +69,6 @@ static void ensure(int root, const char *path) {
   close(found);
 }
 
-// As the op `ensure` does it for a directory that is missing: each component looked up and held by fd.
-static void make_in_dev(int root, const char *path) {
-  const char *const name = path + strlen("/dev/");
-  open_in_root(root, path);
-  close(open_in_root(root, "/"));
-  const int dev = open_in_root(root, "/dev");
-  open_in_root(root, path);
-  must(path, mkdirat(dev, name, 0755));
-  close(open_in_root(dev, name));
-  close(dev);
-}
-
 static void set_attributes(int fd, const char *path, unsigned flags, uint64_t set, uint64_t propagation) {
   struct mount_attr attributes = {.attr_set = set, .propagation = propagation};
   must("mount_setattr", mount_setattr(fd, path, flags | AT_RECURSIVE, &attributes, sizeof attributes));
@@ -114,7 +102,9 @@ static void fill_dev(int dev) {
                                          {"stderr", "/proc/self/fd/2"}, {"ptmx", "pts/ptmx"}};
   static const struct { const char *name; unsigned major, minor; } nodes[] = {
       {"null", 1, 3}, {"zero", 1, 5}, {"full", 1, 7}, {"random", 1, 8}, {"urandom", 1, 9}, {"tty", 5, 0}};
+  static const char *const directories[] = {"pts", "shm", "mqueue"};
   for (int i = 0; i < 5; ++i) must("symlink", symlinkat(links[i][1], dev, links[i][0]));
+  for (int i = 0; i < (kind >= FULL ? 3 : 2); ++i) must("mkdir", mkdirat(dev, directories[i], 0755));
   for (int i = 0; i < 6; ++i) must("mknod", mknodat(dev, nodes[i].name, S_IFCHR | 0666, makedev(nodes[i].major, nodes[i].minor)));
 }
 
@@ -141,14 +131,9 @@ static void change_root(void) {
   const int dev = NEW_MOUNT("tmpfs", nosuid | MOUNT_ATTR_NOEXEC, "size", "65536", "mode", "755",);
   fill_dev(dev);
   put_in(dev, root, "/dev");
-  make_in_dev(root, "/dev/pts");
   put_in(NEW_MOUNT("devpts", nosuid | MOUNT_ATTR_NOEXEC, "newinstance", "", "ptmxmode", "0666", "mode", "0620", "gid", "5",), root, "/dev/pts");
-  make_in_dev(root, "/dev/shm");
   put_in(NEW_MOUNT("tmpfs", nosuid | MOUNT_ATTR_NODEV, "size", "67108864", "mode", "1777",), root, "/dev/shm");
-  if (kind >= FULL) {
-    make_in_dev(root, "/dev/mqueue");
-    put_in(NEW_MOUNT("mqueue", kernel,), root, "/dev/mqueue");
-  }
+  if (kind >= FULL) put_in(NEW_MOUNT("mqueue", kernel,), root, "/dev/mqueue");
   if (kind == FULL_NET) put_in(NEW_MOUNT("sysfs", kernel | MOUNT_ATTR_RDONLY,), root, "/sys");
   for (size_t i = 0; i < sizeof masked / sizeof *masked; ++i) mask(root, masked[i], empty, null);
   for (size_t i = 0; i < sizeof readonly / sizeof *readonly; ++i) make_readonly(root, readonly[i]);

@@ -13,8 +13,8 @@ const options = JSON.parse(process.argv[1]);
 await spawnContained(options).exited;
 `;
 
-// Talk with the launcher: its channel, kept apart from the streams, and the launcher's own descriptors.
-const PLUMBING = new Set(['close', 'close_range', 'fcntl', 'dup2', 'dup3', 'recvfrom', 'poll']);
+// Talk with the launcher: its channel, kept apart from the streams; the launcher's own descriptors and scheduling policy.
+const PLUMBING = new Set(['close', 'close_range', 'fcntl', 'dup2', 'dup3', 'recvmsg', 'poll', 'sched_getscheduler', 'sched_setscheduler']);
 
 /** Counts of the calls before execve of the process that becomes `true`. */
 function callsOf(directory) {

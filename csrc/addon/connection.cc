@@ -49,7 +49,7 @@ std::unordered_map<uint32_t, Record>& records = *new std::unordered_map<uint32_t
 std::deque<Waiting>& queue = *new std::deque<Waiting>;
 Started& launcher = *new Started;
 bool running = false;  // the thread
-int wake_fd = -1;
+int wake_fd = -1, epoll_fd = -1;  // made before the thread, which has nobody to tell that there is no descriptor left
 
 // 0: gone. Else it must wait: the socket is full, too many fds are in flight (ETOOMANYREFS), or the launcher has died
 // and its end will be noticed by the thread.
@@ -238,7 +238,7 @@ void fail_all(int error) {
   while (!records.empty()) fail(records.begin()->first, error);
 }
 
-void restart(int epoll_fd) {
+void restart() {
   Started old;
   {
     const std::lock_guard<std::mutex> lock(mutex);
@@ -288,12 +288,11 @@ bool hear_all() {
 }
 
 [[noreturn]] void listen() {
-  const int epoll_fd = epoll_create1(EPOLL_CLOEXEC);
   epoll_event wake_event{};
   wake_event.events = EPOLLIN;
   wake_event.data.fd = wake_fd;
   epoll_ctl(epoll_fd, EPOLL_CTL_ADD, wake_fd, &wake_event);
-  restart(epoll_fd);
+  restart();
   for (;;) {
     {
       const std::lock_guard<std::mutex> lock(mutex);
@@ -309,9 +308,9 @@ bool hear_all() {
     if (n == 1 && event.data.fd == wake_fd) {
       uint64_t count;
       (void)!read(wake_fd, &count, sizeof count);
-      if (!launcher.socket) restart(epoll_fd);
+      if (!launcher.socket) restart();
     } else if (n == 1 && !hear_all()) {
-      restart(epoll_fd);
+      restart();
     }
   }
 }
@@ -323,6 +322,8 @@ int ensure_running() {
   if (running) return 0;
   if (wake_fd < 0) wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (wake_fd < 0) return errno;
+  if (epoll_fd < 0) epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+  if (epoll_fd < 0) return errno;
   const int error = start_thread(listen_thread);
   running = !error;
   return error;

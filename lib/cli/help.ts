@@ -26,7 +26,7 @@ ${EXIT_CODES}
 const EXPLAIN = `Usage: contained explain [FLAGS] [--] COMMAND [ARGUMENT...]
 
 Prints what \`contained run\` would do with the same flags, step by step, without doing it. \`host\` is done before
-the process is made and \`undo\` when it has ended; \`child\` is done by the process itself, from top to bottom,
+the process is made, \`release\` while it sets up and \`undo\` when it has ended; \`child\` by the process, from top to bottom,
 up to the command. For the flags see \`contained help run\`.
 `;
 

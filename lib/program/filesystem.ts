@@ -44,10 +44,13 @@ class Builder {
   readonly #inUserNamespace: boolean;
   readonly #slots: Slots;
   readonly #mapped: (gid: number) => boolean;
+  readonly #all: readonly MountSetting[];
   readonly #placed: string[] = [];
+  readonly #made = new Set<string>();  // mount points that need not be looked for
 
   constructor(settings: Settings, slots: Slots) {
     this.#slots = slots;
+    this.#all = settings.fileSystem?.mounts ?? [];
     this.#inUserNamespace = settings.identity.maps !== undefined || settings.namespaces.join.has('user');
     const ranges = settings.identity.maps?.gid.ranges;
     this.#mapped = gid => !settings.namespaces.join.has('user') && (!ranges || ranges.some(r => gid >= r.inside && gid < r.inside + r.count));
@@ -94,7 +97,7 @@ class Builder {
   /** The mount point, made before the root is read-only unless it lies in a mount that comes before it. */
   #ensure(target: string, kind: number, like = -1): void {
     const inside = this.#placed.some(above => within(target, above));
-    (inside ? this.mounts : this.targets).push(ensure(this.root, target, kind, like));
+    if (!this.#made.has(target)) (inside ? this.mounts : this.targets).push(ensure(this.root, target, kind, like));
     this.#placed.push(target);
   }
 
@@ -145,6 +148,7 @@ class Builder {
   #dev(setting: MountSetting): void {
     const slot = this.#make(setting, 'tmpfs', ['size', '65536', 'mode', '755'], MOUNT_ATTR.NOSUID | MOUNT_ATTR.NOEXEC);
     for (const [name, target] of LINKS) this.mounts.push({ op: 'symlink', path: name, target, at: slot });
+    this.#makeBelow(setting, slot);
     if (!this.#inUserNamespace) {
       for (const [name, number] of DEVICES) this.mounts.push({ op: 'mknod', path: name, at: slot, mode: S_IFCHR | 0o666, device: number });
       return this.#attach(slot, setting);
@@ -155,6 +159,18 @@ class Builder {
       const target = `${setting.target}/${name}`;
       this.sources.push(bind(node, `/dev/${name}`, false));
       this.mounts.push(ensure(this.root, target, ENSURE.file), move(node, this.root, target));
+    }
+  }
+
+  /** The mount points directly in a new /dev are made while nobody else can get at it: no step of the way need be checked. */
+  #makeBelow(dev: MountSetting, slot: number): void {
+    const taken = new Set([...LINKS, ...DEVICES].map(([name]) => `${dev.target}/${name}`));
+    for (const { type, target } of this.#all.slice(this.#all.indexOf(dev) + 1)) {
+      if (within(dev.target, target)) return;  // it covers this one
+      const name = target.slice(dev.target.length + 1);
+      if (type === 'bind' || target !== `${dev.target}/${name}` || name.includes('/') || taken.has(target) || this.#made.has(target)) continue;
+      this.mounts.push({ op: 'mkdir', path: name, at: slot, mode: 0o755 });
+      this.#made.add(target);
     }
   }
 
