@@ -31,7 +31,7 @@ import { Execs, notRunning } from './exec.js';
 import { Governor } from './governor.js';
 import { ProcessTimes } from './processtimes.js';
 import { Settlement } from './settlement.js';
-import { closeStdio, endedStream, openStdio, resolveStdio, streamOf, TERMINAL, type Entry, type PipeEnd } from './stdio.js';
+import { checkOutput, closeStdio, endedStream, openStdio, resolveStdio, streamOf, TERMINAL, type Entry, type PipeEnd } from './stdio.js';
 import { Terminal } from './terminal.js';
 import { usageOf } from './usage.js';
 
@@ -225,11 +225,13 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
     });
   }
 
-  exec(command: RunOptions['command'], options: ExecOptions = {}): Contained {
+  /** `fault` is for this library's tests: the step that is to fail. */
+  exec(command: RunOptions['command'], options: ExecOptions = {}, fault?: Fault): Contained {
     const inheritance = this.#inheritance();
     const words = resolveExecCommand(options, command, inheritance);
     const entries = resolveStdio(options);
-    return new ContainedProcess(this.#execs.templateFor(options, entries, inheritance, this.#target()), words, resolveLife(options), entries);
+    checkOutput(options.maxOutput, entries);
+    return new ContainedProcess(this.#execs.templateFor(options, entries, inheritance, this.#target()), words, resolveLife(options), entries, fault);
   }
 
   logs(options: LogOptions = {}): AsyncIterable<LogEntry> {
@@ -252,7 +254,8 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
 
   #target(): Target | ContainedError {
     if (!this.#running || this.#ended) return notRunning(this.#ended);
-    return { container: this.#number!, pid: this.pid!, group: this.#origin.about(this.#run).where };
+    const { where, alone } = this.#origin.about(this.#run);
+    return { container: this.#number!, pid: this.pid!, group: where, alone };
   }
 
   /** Made when something is asked for the first time. */

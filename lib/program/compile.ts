@@ -5,9 +5,9 @@ import type { Settings } from '../options/settings.js';
 import { divideOps, joinGroups, makeGroups, refuseFrozen, removeGroups } from './cgroup.js';
 import type { Command } from './encode.js';
 import { fileSystemOps } from './filesystem.js';
-import { cloneFlags, emptyRootOps, enterOps, heldFds, idMapOps, insideRootOps, loopbackOps, openSources, separates, unshareCgroupOps } from './namespaces.js';
+import { cloneFlags, emptyRootOps, enterOps, heldFds, idMapOps, insideRootOps, leaveOps, loopbackOps, openSources, separates, unshareCgroupOps } from './namespaces.js';
 import type { Op } from './ops.js';
-import { afterFork, attributeOps, credentialOps, deathSignal, execOps, limitOps, nameOps, outsideStreamOps, pauseOps, streamOps, userOps } from './process.js';
+import { afterFork, attributeOps, credentialOps, deathSignal, execOps, limitOps, nameOps, outsideStreamOps, pauseOps, streamOps, undumpable, userOps } from './process.js';
 import { recordOps } from './record.js';
 import { Slots } from './slots.js';
 import { terminalOps } from './terminal.js';
@@ -23,8 +23,10 @@ export interface Streams {
 export function compile(settings: Settings, streams: Streams, command: Command | undefined): Program {
   const slots = new Slots(streams.count + heldFds(settings.namespaces).length);
   const record = recordOps(settings, command);
-  const group = makeGroups(settings.cgroup, slots, record.host.length);
-  const sources = openSources(settings.namespaces, slots, streams.count);
+  const sources = openSources(settings, slots, streams.count);
+  // A command in a container makes its group in that of the container, which must be there.
+  const first = settings.entered ? [...sources.ops, ...refuseFrozen(settings)] : [];
+  const group = makeGroups(settings.cgroup, slots, record.host.length + first.length);
   const maps = idMapOps(settings.identity);
   const fileSystem = fileSystemOps(settings, slots);
   const apart = separates(settings.namespaces);
@@ -36,8 +38,19 @@ export function compile(settings: Settings, streams: Streams, command: Command |
     ...maps.length > 0 ? [{ op: 'wait' } as const] : [],  // without its id map a process is nobody
     ...attributeOps(settings),                 // before anything is entered: they are written to the host's /proc
     ...enterOps(settings, sources),
+    ...leaveOps(settings.namespaces, [...group.slot < 0 ? [] : [group.slot], ...group.tasks, ...sources.all]),
   ];
-  const child: Op[] = [
+  // What takes privileges, up to their end.
+  const become: Op[] = [
+    ...userOps(settings),                      // after the change of root: names are those of the container
+    ...terminalOps(settings, slots),           // of the new root's devpts, by whoever has mounted that
+    ...streamOps(settings, streams),           // before privileges go
+    ...limitOps(settings),                     // likewise; after the mounts, which take descriptors
+    ...credentialOps(settings),
+  ];
+  // Nobody in a pid namespace sees who goes ahead, but only its child: that has no more than the command will have.
+  const ahead = apart && settings.entered ? [...insideRootOps(settings), ...become, ...undumpable()] : undefined;
+  const child: Op[] = ahead ? afterFork() : [
     ...apart ? [] : arrive,
     ...fileSystem.open,                        // as the caller still: what it may read, it may hand in
     ...insideRootOps(settings),                // a file made by an id without a mapping is EOVERFLOW
@@ -47,27 +60,25 @@ export function compile(settings: Settings, streams: Streams, command: Command |
     ...nameOps(settings),
     ...fileSystem.build,                       // ends with the change of root
     ...command || settings.fileSystem ? [] : emptyRootOps(slots),
-    ...userOps(settings),                      // after it: names are those of the container
-    ...terminalOps(settings, slots),           // of the new root's devpts, by whoever has mounted that
-    ...streamOps(settings, streams),           // before privileges go
-    ...limitOps(settings),                     // likewise; after the mounts, which take descriptors
-    ...credentialOps(settings),
+    ...become,
+  ];
+  child.push(
     ...deathSignal(settings),                  // after the ids: a change of them clears it, prctl(2)
     ...command ? execOps(settings, streams, command) : pauseOps(),
-  ];
+  );
   const program = {
     clone: cloneFlags(settings.namespaces, apart).child,
     joinClone: cloneFlags(settings.namespaces, apart).intermediate,
     cgroupSlot: group.slot,
     host: [
       ...record.host,  // a name that is taken is found before anything is made
+      ...first,
       ...group.host,
-      ...refuseFrozen(settings),
-      ...sources.ops,
+      ...settings.entered ? [] : sources.ops,
       ...outsideStreamOps(settings, streams),
     ],
     detached: settings.registration?.detached ?? false,
-    join: apart ? arrive : [],
+    join: apart ? [...arrive, ...ahead ?? []] : [],
     child,
     release: maps,
     undo: [...removeGroups(settings, group), ...record.undo],  // who waits for how it ended waits for all of it
@@ -77,7 +88,7 @@ export function compile(settings: Settings, streams: Streams, command: Command |
 
 /** clone3 and execve and nothing between but what keeps Node's own things out of the process. */
 export function bareProgram(flags: number, streams: number, command: Command): Program {
-  const child: Op[] = [...afterFork(), ...deathSignal({ registration: undefined }), ...execOps({ cwd: '/', umask: 0o022, init: false, rlimits: [], tty: undefined }, { count: streams, pipes: [] }, command)];
+  const child: Op[] = [...afterFork(), ...deathSignal({ registration: undefined }), ...execOps({ cwd: '/', umask: 0o022, init: false, rlimits: [], tty: undefined, entered: undefined }, { count: streams, pipes: [] }, command)];
   const program = { clone: flags, joinClone: 0, cgroupSlot: -1, detached: false, host: [], join: [], release: [], child, undo: [] };
   return { ...program, toString: () => print(program) };
 }
