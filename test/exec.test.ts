@@ -248,7 +248,8 @@ tidy('every kind of container', async t => {
   ];
   for (const [name, options] of kinds) {
     const host = await spawnContained({ ...idle, ...options }).ready;
-    t.equal(await output(host, 'echo $(id -u) $(readlink /proc/self/ns/pid /proc/self/ns/user /proc/self/ns/mnt)').then(line => line.replace(/^\d+ /, '')),
+    // Without root nobody looks into an init, which is not dumpable.
+    if (root || !options.init) t.equal(await output(host, 'echo $(id -u) $(readlink /proc/self/ns/pid /proc/self/ns/user /proc/self/ns/mnt)').then(line => line.replace(/^\d+ /, '')),
       `${['pid', 'user', 'mnt'].map(kind => readlinkSync(`/proc/${host.pid}/ns/${kind}`)).join(' ')}\n`, name);
     t.equal(await output(host, 'echo $(ls /proc/self/fd)'), '0 1 2 3\n', `${name}: no other descriptor`);
     const terminal = host.exec('tty', { tty: true });

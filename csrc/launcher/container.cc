@@ -171,6 +171,8 @@ void Container::on_exit() {
     killed_ = true;
     return take_child(entry.pid, static_cast<int>(syscall(SYS_pidfd_open, entry.pid, 0)));
   }
+  // Another may still hold the child's end: who has gone ahead of it, or has got it in there.
+  if (!ready_ && !failed_ && !has_init_ && !died_in_setup()) report_ready();
   if (!ready_) fail(kExecve, 0, ECHILD);
   if (detached_) reap();
   drop(pidfd_);
