@@ -102,9 +102,11 @@ void Container::on_channel() {
     if (n <= 0) break;
     int fd = -1;
     if (const cmsghdr* header = CMSG_FIRSTHDR(&message)) memcpy(&fd, CMSG_DATA(header), sizeof fd);
+    sys::Fd attached(fd);
+    if (static_cast<size_t>(n) < sizeof(Note)) continue;
     Note note;
     memcpy(&note, buffer, sizeof note);
-    handle(note, buffer + sizeof note, static_cast<uint32_t>(n) - static_cast<uint32_t>(sizeof note), sys::Fd(fd));
+    handle(note, buffer + sizeof note, static_cast<uint32_t>(n) - static_cast<uint32_t>(sizeof note), static_cast<sys::Fd&&>(attached));
   }
   // The last holder of the other end has closed it: by execve, or by dying before it got there.
   drop(channel_);
@@ -117,6 +119,8 @@ void Container::handle(const Note& note, const char* rest, uint32_t rest_size, s
     case Note::kFailed:
       return fail(note.list, note.index, note.value);
     case Note::kCloned:
+      // Who has come to hold the child's end cannot name somebody else: the kernel has told who it is.
+      if (helper_ || attached.get() < 0 || note.value != ledger(id_).pid) return;
       take_child(note.value, attached.release());
       (void)!::send(channel_.get(), &go, 1, MSG_NOSIGNAL);
       return;
@@ -176,11 +180,14 @@ void Container::on_exit() {
     killed_ = true;
     return take_child(entry.pid, static_cast<int>(syscall(SYS_pidfd_open, entry.pid, 0)));
   }
+  // Another may still hold the child's end: who has gone ahead of it, or has got it in there.
+  if (!ready_ && !failed_ && !has_init_ && !died_in_setup()) report_ready();
   if (!ready_) fail(kExecve, 0, ECHILD);
   if (detached_) reap();
   drop(pidfd_);
   drop(channel_);
   undoing_ = true;
+  kill_guests();
 }
 
 // Whether the process catches or ignores the signal itself.
@@ -217,10 +224,14 @@ void Container::signal(int number) {
 bool Container::lose_node() {
   if (foreign_) drop(pidfd_);
   if (foreign_ || (detached_ && ready_)) return foreign_;
+  kill_now();
+  return false;
+}
+
+void Container::kill_now() {
   killed_ = true;
   if (pidfd_) sys::pidfd_send_signal(pidfd_.get(), SIGKILL);
   thaw();
-  return false;
 }
 
 // Nobody else is the parent of what is detached, nor of the process that has gone ahead of it.
@@ -241,6 +252,7 @@ void Container::report_ready() {
 
 void Container::report_exited() {
   ledger(id_).id = 0;
+  if (Container* host = below_ ? find(host_) : nullptr) host->lose_guest();
   record_end();
   send(Report::kExited, &counters_);
 }

@@ -24,6 +24,8 @@ class Container {
   int open_log(const Op& op, State& state);
   void read_counter(const char* path);
   void refuse(int error);  // instead of `spawn`
+  void enter(Container& host);  // from now on this ends when the host ends
+  void lose_guest();
   void adopt(const Header& header);
   void attend(const Header& header);  // another launcher's
   void signal(int number);
@@ -39,6 +41,7 @@ class Container {
   uint64_t retry_at() const { return retry_at_; }
   bool undoing() const { return undoing_; }
   bool ready() const { return ready_; }
+  uint32_t host() const { return host_; }
 
   Container* next = nullptr;  // in its hash chain
 
@@ -63,10 +66,16 @@ class Container {
   void report_exited();
   void send(Report report, const Text* text, int attached = -1);
   void kill_members();
+  void kill_guests();
+  bool is_below(const Container& host) const;
+  void kill_now();
   void thaw();
   int undo(const Op& op);
 
   uint32_t id_;
+  uint32_t host_ = 0;          // whose guest it is; 0: nobody's
+  uint32_t guests_ = 0;        // who have groups below ours and are not undone yet
+  bool below_ = false;         // whether we are one of those
   pid_t pid_ = 0, helper_ = 0;
   sys::Fd pidfd_, channel_;
   sys::Fd command_;  // with an init: what it runs
@@ -90,6 +99,7 @@ class Container {
 
 // launcher.cc
 Container* find(uint32_t id);
+void for_each_guest(uint32_t host, void (*act)(Container&));
 enum class Source : uintptr_t { kPidfd, kChannel, kOutput, kErrors };  // what of a container has something to say
 void watch(int fd, Container* container, Source source);
 void unwatch(int fd);

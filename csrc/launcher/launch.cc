@@ -133,8 +133,9 @@ static int act_outside(const Op& op, Launch& launch) {
   char path[PATH_MAX];
   switch (op.code) {
     case Code::pidfd: {
-      const Container* other = find(static_cast<uint32_t>(op.numbers[1]));
-      if (!other || !other->ready() || other->entrance() < 0) return ESRCH;
+      Container* other = find(static_cast<uint32_t>(op.numbers[1]));
+      if (!other || !other->ready() || other->undoing() || other->entrance() < 0) return ESRCH;
+      if (op.numbers[2]) launch.container->enter(*other);
       return state.put(op.numbers[0], fcntl(other->entrance(), F_DUPFD_CLOEXEC, 0));
     }
     case Code::read:  // what a group that others use too had counted before

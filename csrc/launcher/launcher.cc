@@ -123,6 +123,16 @@ void for_each(F act) {
     }
 }
 
+}  // namespace
+
+void for_each_guest(uint32_t host, void (*act)(Container&)) {
+  for_each([&](Container* at) {
+    if (at->host() == host) act(*at);
+  });
+}
+
+namespace {
+
 void obey(const char* message, const int* fds, int count) {
   const Header& header = *reinterpret_cast<const Header*>(message);
   const Section& first = *reinterpret_cast<const Section*>(message + sizeof header);
@@ -193,6 +203,8 @@ bool receive() {
   if (message.msg_flags & MSG_CTRUNC) refuse(fds, count);
   else if (reinterpret_cast<const Header*>(packet)->flags & kMemfd) obey_memfd(fds, count);
   else obey(packet, fds, count);
+  // The next child is a copy of us, and has no business with the environment of this one.
+  explicit_bzero(packet, static_cast<size_t>(n));
   return true;
 }
 

@@ -4,6 +4,7 @@
 #include "../ops/acts.hpp"
 
 #include <stdio.h>
+#include <string.h>
 
 namespace contained {
 
@@ -21,6 +22,35 @@ void Container::thaw() {
     const Op& op = undo_->ops()[i];
     if (op.code == Code::write && op.numbers[3] <= done_) (void)undo(op);
   }
+}
+
+void Container::enter(Container& host) {
+  host_ = host.id_;
+  below_ = is_below(host);
+  host.guests_ += below_;
+}
+
+// A pid namespace's end is the end of all in it; without one somebody must see to it.
+void Container::kill_guests() {
+  for_each_guest(id_, [](Container& guest) { guest.kill_now(); });
+}
+
+void Container::lose_guest() {
+  --guests_;
+  retry_at_ = 0;
+}
+
+static const char* first_group(const Section& undo) {
+  for (uint32_t i = 0; i < undo.counts[0]; ++i)
+    if (undo.ops()[i].code == Code::rmdir) return undo.base() + undo.ops()[i].strings[0];
+  return nullptr;
+}
+
+bool Container::is_below(const Container& host) const {
+  const char *ours = first_group(*undo_), *above = first_group(*host.undo_);
+  if (!ours || !above) return false;
+  const size_t length = strlen(above);
+  return strncmp(ours, above, length) == 0 && ours[length] == '/';
 }
 
 int Container::undo(const Op& op) {
@@ -54,7 +84,9 @@ bool Container::undo_on(uint64_t now) {
       continue;
     }
     const bool only_when_busy = op.code == Code::killCgroup && op.numbers[1];
-    const int error = only_when_busy ? 0 : undo(op);
+    // With the groups of those below ours would go what they have counted.
+    const bool waits = op.code == Code::rmdir && guests_ > 0 && retries_ < 100;
+    const int error = only_when_busy ? 0 : waits ? EBUSY : undo(op);
     if (error == EBUSY && retries_ < 100) {
       kill_members();
       retry_at_ = now + (retries_ < 7 ? 1u << retries_ : 100);

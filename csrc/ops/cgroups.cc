@@ -9,12 +9,9 @@
 
 namespace contained {
 
-// cgroup v1 has no cgroup.kill: signal each member until none is left to signal. The caller's rmdir tells whether
-// somebody was forked meanwhile, and comes back here.
-static int kill_members(const char* path) {
-  char name[PATH_MAX], text[16384];
-  snprintf(name, sizeof name, "%s/cgroup.procs", path);
-  if (sys::read_file(AT_FDCWD, name, text, sizeof text) < 0) return errno;
+static int kill_members(int group) {
+  char text[16384];
+  if (sys::read_file(group, "cgroup.procs", text, sizeof text) < 0) return errno;
   for (char *at = text, *end; *at; at = end + 1) {
     const long pid = strtol(at, &end, 10);
     // A list that is longer than the text ends in a part of a number, and that is somebody else's.
@@ -83,6 +80,21 @@ int remove_children(const char* path) {
   return error;
 }
 
+// cgroup v1 has no cgroup.kill: signal each member until none is left to signal. The caller's rmdir tells whether
+// somebody was forked meanwhile, and comes back here.
+int kill_tree(const char* path) {
+  Descent descent(open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (descent.depth() == 0) return errno;
+  const int error = kill_members(dirfd(descent.here()));
+  for (const uint64_t end = sys::nanoseconds() + kAtOnceNs; descent.depth() > 0 && sys::nanoseconds() < end;) {
+    const dirent* entry = readdir(descent.here());
+    if (!entry) descent.leave();
+    else if (is_group(*entry) && descent.enter(openat(dirfd(descent.here()), entry->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC)))
+      (void)kill_members(dirfd(descent.here()));
+  }
+  return error;
+}
+
 }  // namespace
 
 int remove_cgroup(const char* path, bool tree) {
@@ -118,7 +130,7 @@ int move_members(const char* from, const char* to) {
 }
 
 int kill_cgroup(const char* path, bool unified) {
-  if (!unified) return kill_members(path);
+  if (!unified) return kill_tree(path);
   char name[PATH_MAX];
   snprintf(name, sizeof name, "%s/cgroup.kill", path);
   return write_at(AT_FDCWD, name, "1");

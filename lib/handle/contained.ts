@@ -17,9 +17,10 @@ import { containedKinds, containerId } from '../options/namespaces.js';
 import { resolveLife } from '../options/resolve.js';
 import type { Inheritance } from '../options/settings.js';
 import { resolveSize } from '../options/tty.js';
+import type { Fault } from '../program/encode.js';
 import { Execs, notRunning } from './exec.js';
 import { LaunchedProcess } from './launched.js';
-import { resolveStdio } from './stdio.js';
+import { checkOutput, resolveStdio } from './stdio.js';
 
 export class ContainedProcess extends LaunchedProcess implements Contained {
   readonly #execs = new Execs();
@@ -36,11 +37,13 @@ export class ContainedProcess extends LaunchedProcess implements Contained {
     return persist(kind, path, async () => (await this.ready, this.inner.ended ? undefined : this.pid));
   }
 
-  exec(command: RunOptions['command'], options: ExecOptions = {}): Contained {
+  /** `fault` is for this library's tests: the step that is to fail. */
+  exec(command: RunOptions['command'], options: ExecOptions = {}, fault?: Fault): Contained {
     const inheritance = this.#inheritance();
     const words = resolveExecCommand(options, command, inheritance);
     const entries = resolveStdio(options);
-    return new ContainedProcess(this.#execs.templateFor(options, entries, inheritance, this.#target()), words, resolveLife(options), entries);
+    checkOutput(options.maxOutput, entries);
+    return new ContainedProcess(this.#execs.templateFor(options, entries, inheritance, this.#target()), words, resolveLife(options), entries, fault);
   }
 
   logs(options: LogOptions = {}): AsyncIterable<LogEntry> {
@@ -66,7 +69,8 @@ export class ContainedProcess extends LaunchedProcess implements Contained {
   #target(): Target | ContainedError {
     const { running, ended, number, origin, run } = this.inner;
     if (!running || ended) return notRunning(ended);
-    return { container: number!, pid: this.pid!, group: origin.about(run).where };
+    const { where, alone } = origin.about(run);
+    return { container: number!, pid: this.pid!, group: where, alone };
   }
 
   /** Made when something is asked for the first time. */

@@ -22,6 +22,8 @@ export interface Target {
   container: number;
   pid: number;
   group: Placement | undefined;
+  /** Whether nobody else is in that group. */
+  alone: boolean;
 }
 
 /** The options of `exec`, of which those that belong to the container as a whole are refused. */
@@ -39,9 +41,10 @@ export function resolveExecCommand(options: ExecOptions, value: unknown, { env }
   return resolveCommand(checked(options), value, resolveEnv(options, env));
 }
 
-function groupOf(options: ExecOptions, above: Placement | undefined): Pick<Settings, 'cgroup' | 'entered' | 'impossible'> {
+function groupOf(options: ExecOptions, { container, group, alone }: Target): Pick<Settings, 'cgroup' | 'entered' | 'impossible'> {
   try {
-    return { ...resolveSubgroup(options.cgroup, above), impossible: undefined };
+    const { cgroup, entered } = resolveSubgroup(options.cgroup, group, alone);
+    return { cgroup, entered: { container, ...entered }, impossible: undefined };
   } catch (error) {
     if (error instanceof ContainedError) return { cgroup: undefined, entered: undefined, impossible: error };
     throw error;
@@ -49,9 +52,9 @@ function groupOf(options: ExecOptions, above: Placement | undefined): Pick<Setti
 }
 
 /** `options` as `resolveExecCommand` has checked them. */
-export function resolveExec(options: ExecOptions, from: Inheritance, { container, pid, group }: Target): Settings {
+export function resolveExec(options: ExecOptions, from: Inheritance, target: Target): Settings {
   const host = hostFacts();
-  const source: JoinSource = { container, pid };
+  const source: JoinSource = { container: target.container, pid: target.pid };
   const join = new Map(from.namespaces.map(kind => [kind, source]));
   const capabilities = options.capabilities === undefined ? from.capabilities : resolveCapabilities(options.capabilities);
   const privileged = host.privileged || join.has('user');
@@ -77,7 +80,7 @@ export function resolveExec(options: ExecOptions, from: Inheritance, { container
     init: false,
     tty: resolveTty(options.tty),
     registration: undefined,
-    ...groupOf(options, group),
+    ...groupOf(options, target),
   };
   return limitTime(settings, resolveCpuTimeout(options.cpuTimeout));
 }

@@ -139,6 +139,8 @@ export interface Inheritance {
 
 /** Of a command that is run in a container that is there. */
 export interface Entered {
+  /** Its number with the launcher. */
+  container: number;
   /** What tells that the container stands still: nobody gets anywhere in it then. */
   frozen: { path: string; lines: readonly string[] } | undefined;
   /** cgroup v2: the container's group, whose members must go into one below it before another below it can have these controllers. */

@@ -37,8 +37,8 @@ function placeIn(above: Placement, limits: readonly Limit[]): { where: Placement
   };
 }
 
-/** `above`: the group of the container; undefined when it has none. */
-export function resolveSubgroup(value: unknown, above: Placement | undefined): { cgroup: CgroupSetting | undefined; entered: Entered } {
+/** `above`: the group of the container; undefined when it has none. `alone`: whether it is that of nobody else. */
+export function resolveSubgroup(value: unknown, above: Placement | undefined, alone: boolean): { cgroup: CgroupSetting | undefined; entered: Omit<Entered, 'container'> } {
   if (isPlaced(value)) throw new OptionError('cgroup', value, 'limits: what runs in a container is in a group of that container');
   const options = check.object('cgroup', value ?? {});
   check.knownKeys('cgroup', options, [...LIMITS, 'devices']);
@@ -49,6 +49,9 @@ export function resolveSubgroup(value: unknown, above: Placement | undefined): {
     return { cgroup: killingGroup(), entered: { frozen: undefined, divide: undefined } };
   }
   const { where, missing } = placeIn(above, limits);
+  if (missing.length > 0 && !alone) {
+    throw notSupported('limit a command in the container', `others are in its group too, and would have to be moved; give the container one of its own in it, or let the group hand on ${missing.join(', ')}`);
+  }
   const writes = [...v1Cpuset(limits, where.v1.get('cpuset')), ...writesOf(limits, where)];
   // They are there only when the container's group has been divided.
   const late = (path: string): boolean => missing.length > 0 && path.startsWith(`${where.unified!.directory}/`);

@@ -33,6 +33,8 @@ export function cloneFlags({ create }: Namespaces, apart: boolean): { child: num
 export interface Sources {
   ops: readonly Op[];
   slots: ReadonlyMap<NamespaceKind, number>;
+  /** Every slot that has one. */
+  all: readonly number[];
 }
 
 /** Descriptors that come with the request, after the streams. */
@@ -40,12 +42,17 @@ export const heldFds = ({ join }: Namespaces): number[] => [...join.values()].fl
 
 /**
  * Namespace files are opened by the launcher: their paths are the host's, whatever has been entered by then. `held`: slot
- * of the first of `heldFds`.
+ * of the first of `heldFds`. Who enters a container ends with it, even where that has no namespaces to enter.
  */
-export function openSources({ join }: Namespaces, slots: Slots, held: number): Sources {
+export function openSources({ namespaces: { join }, entered }: Pick<Settings, 'namespaces' | 'entered'>, slots: Slots, held: number): Sources {
   const ops: Op[] = [];
   const opened = new Map<NamespaceKind, number>();
   const pidfds = new Map<number, number>();
+  if (entered) {
+    const to = slots.take();
+    pidfds.set(entered.container, to);
+    ops.push({ op: 'pidfd', to, container: entered.container, guest: 1 });
+  }
   for (const [kind, source] of join) {
     if ('path' in source) {
       const to = slots.take();
@@ -58,12 +65,12 @@ export function openSources({ join }: Namespaces, slots: Slots, held: number): S
       if (to === undefined) {
         to = slots.take();
         pidfds.set(source.container, to);
-        ops.push({ op: 'pidfd', to, container: source.container });
+        ops.push({ op: 'pidfd', to, container: source.container, guest: 0 });
       }
       opened.set(kind, to);
     }
   }
-  return { ops, slots: opened };
+  return { ops, slots: opened, all: [...new Set([...opened.values(), ...pidfds.values()])] };
 }
 
 /** The user namespace first: it gives the capabilities to enter the others. */
@@ -85,6 +92,10 @@ export function enterOps(settings: Settings, { slots }: Sources): Op[] {
     ...offsets.length === 0 ? [] : setnsOps(['mnt'], slots),  // it changes what paths mean, those of /proc among them
   ];
 }
+
+/** Directories and processes of the host, which nobody in there must get from who comes (CVE-2024-21626). */
+export const leaveOps = ({ join }: Namespaces, descriptors: readonly number[]): Op[] =>
+  join.size > 0 ? descriptors.map((fd): Op => ({ op: 'close', fd })) : [];
 
 /** Those of one process are entered at once, or not at all: setns(2) with a pidfd, Linux 5.8. */
 function setnsOps(kinds: readonly NamespaceKind[], slots: Sources['slots']): Op[] {

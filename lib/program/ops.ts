@@ -31,7 +31,7 @@ export const OPS = {
 
   unshare: { code: 30, strings: [], lists: [], numbers: ['flags'] },
   setns: { code: 31, strings: [], lists: [], numbers: ['fd', 'flags'] },
-  pidfd: { code: 32, strings: [], lists: [], numbers: ['to', 'container'] },
+  pidfd: { code: 32, strings: [], lists: [], numbers: ['to', 'container', 'guest'] },
   loopback: { code: 33, strings: [], lists: [], numbers: [] },
   writeProc: { code: 34, strings: ['file', 'text'], lists: [], numbers: [] },
   newidmap: { code: 35, strings: ['tool', 'map'], lists: [], numbers: [] },

@@ -28,12 +28,17 @@ export const attributeOps = ({ oomScoreAdj, nice }: Settings): Op[] => [
 /** A cpuset of v1 that is joined later would take it back before Linux 6.2. */
 export const affinityOps = ({ affinity }: Settings): Op[] => affinity === undefined ? [] : [{ op: 'setaffinity', mask: affinity }];
 
-const NOFILE = RLIMITS.indexOf('nofile');
+const NOFILE = RLIMITS.indexOf('nofile'), NPROC = RLIMITS.indexOf('nproc');
 const setrlimit = ({ resource, soft, hard }: Settings['rlimits'][number]): Op => ({ op: 'setrlimit', resource, soft, hard });
 
-/** Raising a hard limit takes a privilege. The setup itself needs more descriptors than a low limit leaves, see `execOps`. */
-export const limitOps = ({ rlimits }: Settings): Op[] =>
-  rlimits.filter(({ resource, lowers }) => resource !== NOFILE || !lowers).map(setrlimit);
+/**
+ * Raising a hard limit takes a privilege. The setup itself needs more than a low limit leaves, see `execOps`: descriptors, and
+ * where somebody goes ahead of the command a process.
+ */
+const isLate = ({ resource, lowers }: Settings['rlimits'][number], { entered }: Pick<Settings, 'entered'>): boolean =>
+  lowers && (resource === NOFILE || (resource === NPROC && entered !== undefined));
+
+export const limitOps = (settings: Settings): Op[] => settings.rlimits.filter(limit => !isLate(limit, settings)).map(setrlimit);
 
 export function userOps({ identity: { user } }: Settings): Op[] {
   return user && 'name' in user ? [{ op: 'user', name: user.name, group: user.group }] : [];
@@ -86,18 +91,21 @@ export function credentialOps({ privileged, identity, capabilities, noNewPrivile
   ];
 }
 
+/** A change of ids makes a process what fs.suid_dumpable says: proc_sys_fs(5). */
+export const undumpable = (): Op[] => [{ op: 'prctl', option: PR.SET_DUMPABLE, argument: 0, more: 0 }];
+
 export const pauseOps = (): Op[] => [{ op: 'wait', to: 0, count: 0 }, { op: 'pause' }];
 
 /** Should both Node and the launcher be killed, nobody else would end it. */
 export const deathSignal = ({ registration }: Pick<Settings, 'registration'>): Op[] =>
   registration?.detached ? [] : [{ op: 'prctl', option: PR.SET_PDEATHSIG, argument: SIGKILL, more: 0 }];
 
-export function execOps(settings: Pick<Settings, 'cwd' | 'umask' | 'init' | 'rlimits' | 'tty'>, streams: Streams, command: Command): Op[] {
+export function execOps(settings: Pick<Settings, 'cwd' | 'umask' | 'init' | 'rlimits' | 'tty' | 'entered'>, streams: Streams, command: Command): Op[] {
   return [
     { op: 'chdir', path: settings.cwd },
     { op: 'umask', mask: settings.umask },
     { op: 'stdio', first: 0, count: streams.count },
-    ...settings.rlimits.filter(({ resource, lowers }) => resource === NOFILE && lowers).map(setrlimit),
+    ...settings.rlimits.filter(limit => isLate(limit, settings)).map(setrlimit),
     { op: 'wait', to: 0, count: 0 },  // the launcher must be there to clean up, and must know of us
     ...settings.init ? [{ op: 'init' } as const] : [],
     ...controllingTerminalOps(settings),
