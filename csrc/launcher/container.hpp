@@ -24,7 +24,7 @@ class Container {
   int open_log(const Op& op, State& state);
   void read_counter(const char* path);
   void refuse(int error);  // instead of `spawn`
-  void adopt(const Header& header);
+  void adopt(const Header& header, const int* fds, int count);  // `fds`: of its log, if it has one
   void attend(const Header& header);  // another launcher's
   void signal(int number);
   bool lose_node();      // SIGKILL, unless it goes on; true when it is not ours, so that it can be deleted
@@ -55,12 +55,14 @@ class Container {
   bool handles(int number) const;
   const Op* record() const;
   void record_pid();
+  uint64_t recorded_start() const;
+  void resume_log(const int* fds, int count);
   void record_end();
   void find_command();
   void reap();
   void report_ready();
   void report_exited();
-  void send(Report report, const Text* text, int attached = -1);
+  void send(Report report, const Text* text, const int* fds = nullptr, int count = 0);
   void kill_members();
   void thaw();
   int undo(const Op& op);
@@ -69,6 +71,7 @@ class Container {
   pid_t pid_ = 0, helper_ = 0;
   sys::Fd pidfd_, channel_;
   sys::Fd command_;  // with an init: what it runs
+  sys::Fd ended_;    // the pidfd when the process has ended, until that is recorded
   sys::Fd terminal_; // the master of its terminal, until Node has it
   Section* undo_;
   uint32_t undo_index_ = 0;
@@ -92,7 +95,7 @@ Container* find(uint32_t id);
 enum class Source : uintptr_t { kPidfd, kChannel, kOutput, kErrors };  // what of a container has something to say
 void watch(int fd, Container* container, Source source);
 void unwatch(int fd);
-void tell_node(const Message& message, const Text* text, int attached);
+void tell_node(const Message& message, const Text* text, const int* fds, int count);
 uint64_t milliseconds();
 extern const char kName[];
 

@@ -60,7 +60,7 @@ export interface Origin {
   /** Returns the container's number with the launcher. `fds` are owned by whoever gets them, see `launch`. */
   begin(run: number, command: Command, trace: boolean, fds: readonly number[], listener: LaunchListener, fault?: Fault): number;
   /** How it has ended, where the launcher cannot tell. */
-  finish?(exit: NativeExit): Promise<NativeExit>;
+  readonly finish?: ((exit: NativeExit) => Promise<NativeExit>) | undefined;
   directories(run: number): Record<string, string>;
   /** A file of one of them, by the name that it has in the settings. */
   fileOf(run: number, path: string): string;
@@ -234,7 +234,7 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
 
   logs(options: LogOptions = {}): AsyncIterable<LogEntry> {
     if (this.#origin.directory === undefined || !this.#origin.logged) throw notLogged();
-    return readLog(join(this.#origin.directory, 'log'), this.exited, options);
+    return readLog(join(this.#origin.directory, 'log'), this.#exited.promise, options);
   }
 
   async remove({ force = false }: { force?: boolean } = {}): Promise<void> {

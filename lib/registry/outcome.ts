@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ContainedError } from '../errors.js';
 import type { NativeExit } from '../native.js';
-import { lives, wholeOutcome, type Incarnation } from './records.js';
+import { keeperOf, lives, wholeOutcome } from './records.js';
 
 /** A line of numbers, and the counters: Container::record_end() of csrc/launcher/record.cc. */
 export function exitOf(text: string): NativeExit {
@@ -22,7 +22,13 @@ export function exitOf(text: string): NativeExit {
   };
 }
 
-const unknown = (id: string): ContainedError => new ContainedError({
+/** Not of one whose launcher was killed, and which ended while there was none. */
+export const isKnown = ({ code, signal }: NativeExit): boolean => code !== null || signal !== 0;
+
+/** How long another launcher needs to take over, in milliseconds. */
+const SUCCESSION = 500;
+
+export const unknownEnd = (id: string): ContainedError => new ContainedError({
   code: 'ECHILD', errno: -10, syscall: undefined, path: undefined, dest: undefined, step: `learn how the container ${id} has ended`,
   hint: 'the launcher that watched it was killed; `sweep()` takes away what is left of it',
 });
@@ -30,15 +36,17 @@ const unknown = (id: string): ContainedError => new ContainedError({
 /** What will be written there. Open from the beginning, since of a container that is not kept the file vanishes with the end. */
 export class Ending {
   readonly #file: FileHandle;
+  readonly #directory: string;
   readonly #id: string;
 
-  private constructor(file: FileHandle, id: string) {
+  private constructor(file: FileHandle, directory: string, id: string) {
     this.#file = file;
+    this.#directory = directory;
     this.#id = id;
   }
 
   static async of(directory: string, id: string): Promise<Ending> {
-    return new Ending(await open(join(directory, 'outcome'), 'r'), id);
+    return new Ending(await open(join(directory, 'outcome'), 'r'), directory, id);
   }
 
   async #text(): Promise<string | undefined> {
@@ -48,12 +56,15 @@ export class Ending {
   }
 
   /** Once the first process has ended: the launcher is at work on the rest. */
-  async read(keeper: Incarnation): Promise<NativeExit> {
-    for (let wait = 1; ; wait = Math.min(wait * 2, 50)) {
-      const living = lives(keeper);
+  async read(): Promise<NativeExit> {
+    // After its launcher was killed its Node, if that goes on, starts another, which takes over: a moment without a keeper.
+    for (let wait = 1, unkept = 0; ; wait = Math.min(wait * 2, 50)) {
+      const living = lives(await keeperOf(this.#directory));
       const text = await this.#text();
-      if (text !== undefined) return exitOf(text);
-      if (!living) throw unknown(this.#id);
+      const exit = text === undefined ? undefined : exitOf(text);
+      if (exit && isKnown(exit)) return exit;
+      unkept = living ? 0 : unkept + wait;
+      if (exit || unkept > SUCCESSION) throw unknownEnd(this.#id);
       await sleep(wait);
     }
   }
