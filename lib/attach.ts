@@ -76,7 +76,7 @@ class Attached implements Origin {
 
   async takeAway(): Promise<void> {
     const { keeper, record, directory, outcome } = this.#kept;
-    if (outcome === undefined && !lives(await keeperOf(directory) ?? keeper)) await takeAwayGroup(record);
+    if (outcome === undefined && !lives(await keeperOf(directory, record) ?? keeper)) await takeAwayGroup(record);
     await forgetOwn({ ...record, directory });
   }
 
@@ -130,7 +130,7 @@ async function find(id: string): Promise<Kept> {
  */
 export async function attach(id: string): Promise<Contained> {
   const kept = await find(id);
-  const ending = await Ending.of(kept.directory, id).catch(() => { throw noSuchContainer(id, ''); });
+  const ending = await Ending.of(kept).catch(() => { throw noSuchContainer(id, ''); });
   const { command } = kept.record;
   const words = { file: command[0]!, search: '', argv: command, env: kept.record.inheritance.env };
   return await new ContainedProcess(new Attached(kept, ending), words, LIFE, []).ready;

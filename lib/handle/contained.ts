@@ -334,7 +334,7 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
   onReady(pid: number, trace: Buffer | undefined, terminal: number | undefined): void {
     this.pid = pid;
     this.#running = true;
-    if (this.#origin.detached) this.unref();
+    if (this.#origin.detached && !this.#exited.asked) this.unref();
     if (trace) this.trace = traceOf(this.#program(), trace);
     this.#terminal?.open(terminal);
     this.#ready.resolve(this);

@@ -4,12 +4,13 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ContainedError } from '../errors.js';
 import type { NativeExit } from '../native.js';
-import { keeperOf, lives, wholeOutcome } from './records.js';
+import type { ContainerRecord } from '../program/record.js';
+import { keeperOf, lives, wholeOutcome, type Kept } from './records.js';
 
 /** A line of numbers, and the counters: Container::record_end() of csrc/launcher/record.cc. */
 export function exitOf(text: string): NativeExit {
   const end = text.indexOf('\n');
-  const [status = -1, signal = 0, undoErrno = 0, userUs = 0, systemUs = 0, maxRss = 0, voluntarySwitches = 0, involuntarySwitches = 0, minorFaults = 0, majorFaults = 0] = text.slice(0, end).split(' ').map(Number);
+  const [status = -1, signal = 0, undoErrno = 0, userUs = 0, systemUs = 0, maxRss = 0, voluntarySwitches = 0, involuntarySwitches = 0, minorFaults = 0, majorFaults = 0] = end > 0 ? text.slice(0, end).split(' ').map(Number) : [];
   const ending = status & 0x7f;
   return {
     code: status >= 0 && ending === 0 ? status >> 8 : null,
@@ -37,16 +38,16 @@ export const unknownEnd = (id: string): ContainedError => new ContainedError({
 export class Ending {
   readonly #file: FileHandle;
   readonly #directory: string;
-  readonly #id: string;
+  readonly #record: ContainerRecord;
 
-  private constructor(file: FileHandle, directory: string, id: string) {
+  private constructor(file: FileHandle, directory: string, record: ContainerRecord) {
     this.#file = file;
     this.#directory = directory;
-    this.#id = id;
+    this.#record = record;
   }
 
-  static async of(directory: string, id: string): Promise<Ending> {
-    return new Ending(await open(join(directory, 'outcome'), 'r'), directory, id);
+  static async of({ directory, record }: Kept): Promise<Ending> {
+    return new Ending(await open(join(directory, 'outcome'), 'r'), directory, record);
   }
 
   async #text(): Promise<string | undefined> {
@@ -59,12 +60,12 @@ export class Ending {
   async read(): Promise<NativeExit> {
     // After its launcher was killed its Node, if that goes on, starts another, which takes over: a moment without a keeper.
     for (let wait = 1, unkept = 0; ; wait = Math.min(wait * 2, 50)) {
-      const living = lives(await keeperOf(this.#directory));
+      const living = lives(await keeperOf(this.#directory, this.#record));
       const text = await this.#text();
       const exit = text === undefined ? undefined : exitOf(text);
       if (exit && isKnown(exit)) return exit;
       unkept = living ? 0 : unkept + wait;
-      if (exit || unkept > SUCCESSION) throw unknownEnd(this.#id);
+      if (exit || unkept > SUCCESSION) throw unknownEnd(this.#record.id);
       await sleep(wait);
     }
   }

@@ -62,7 +62,7 @@ function processesIn(text: string, boot: string): Pick<Kept, 'first' | 'keeper' 
 }
 
 /** Who watches it now: where a launcher was killed, the one that has taken its place. */
-export const keeperOf = async (directory: string): Promise<Incarnation | undefined> => processesIn(await textOf(join(directory, 'pid')), bootId()).keeper;
+export const keeperOf = async (directory: string, { boot }: ContainerRecord): Promise<Incarnation | undefined> => processesIn(await textOf(join(directory, 'pid')), boot).keeper;
 
 /** Undefined when there is none, or no more. */
 export async function readKept(id: string): Promise<Kept | undefined> {
