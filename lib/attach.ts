@@ -74,6 +74,11 @@ class Attached implements Origin {
     return this.#kept.record.logged;
   }
 
+  async isOver(): Promise<boolean> {
+    const kept = await readKept(this.id);
+    return kept === undefined || kept.outcome !== undefined || !lives(this.#kept.first);
+  }
+
   async takeAway(): Promise<void> {
     const { keeper, record, directory, outcome } = this.#kept;
     if (outcome === undefined && !lives(await keeperOf(directory, record) ?? keeper)) await takeAwayGroup(record);

@@ -152,11 +152,9 @@ tidy('100 MB of output: what is kept is bounded, the newest, and whole', async t
     rest = all.pop()!;
     for (const line of all) {
       const number = Number(line);
-      if (line.length !== 9 || !(number > last)) {
-        // What was dropped before it could be read ends in the middle of a line.
-        if (number !== last + 1) ++lost;
-      }
-      if (line.length === 9 && number > last) last = number;
+      // What was dropped before it could be read begins and ends in the middle of a line.
+      if (number !== last + 1) ++lost;
+      last = number;
       ++lines;
     }
   }
@@ -188,10 +186,10 @@ void t.test('Node is killed at random moments of a start: it runs and is watched
   await run({ command: 'true' });
   const kinds: Partial<Kind>[] = [{}, { init: true }, { ns: root ? [] : ['user', 'mnt'] }, { ns: { ...root ? {} : { user: 'new' }, mnt: 'new', pid: 'new', net: process.pid } as never }];
   let running = 0;
-  for (let i = 0; i < 60; ++i) {
+  for (let i = 0; i < 40; ++i) {
     const word = mark(), id = name();
     const one = await starter([waiting(id, word, i % 4 === 3 && !root ? {} : kinds[i % 4])], 'start');
-    await sleep(Math.random() * 40);
+    await sleep(Math.random() * 10 - 2);
     one.node.kill('SIGKILL');
     await ended(one);
     if (!await until(() => !alive(one.launcher) || readyOf(id))) t.fail(`run ${i}: neither`);
@@ -206,8 +204,8 @@ void t.test('Node is killed at random moments of a start: it runs and is watched
     await found.remove({ force: true });
     if (leftOf(id) !== '' || !await until(() => !alive(one.launcher))) t.fail(`run ${i}: ${leftOf(id)}`);
   }
-  t.comment(`${running} of 60 were running`);
-  t.ok(running > 0 && running < 60);
+  t.comment(`${running} of 40 were running`);
+  t.ok(running > 0 && running < 40);
 });
 
 const readyOf = (id: string): boolean => {
@@ -334,7 +332,7 @@ tidy('1000 starts: the launcher does not grow, nor do its descriptors or ours', 
   const launcher = native().launcherPid(), before = { kb: residentOf(launcher), theirs: root ? filesOf(launcher).length : 0, ours: filesOf(process.pid).filter(path => path.startsWith('pipe:')).length };
   await some(1000);
   t.ok(residentOf(launcher) <= before.kb + 200, `${before.kb} → ${residentOf(launcher)} KiB`);
-  if (root) t.equal(filesOf(launcher).length, before.theirs);
+  if (root) t.ok(await until(() => filesOf(launcher).length <= before.theirs), `${before.theirs} → ${filesOf(launcher)}`);
   t.equal(filesOf(process.pid).filter(path => path.startsWith('pipe:')).length, before.ours);
 });
 

@@ -213,7 +213,8 @@ void Container::signal(int number) {
 bool Container::lose_node() {
   if (foreign_) drop(pidfd_);
   if (foreign_ || (detached_ && ready_)) return foreign_;
-  killed_ = true;
+  // Its command may have begun to run by now; nobody has been told.
+  abandoned_ = killed_ = true;
   if (pidfd_) sys::pidfd_send_signal(pidfd_.get(), SIGKILL);
   thaw();
   return false;

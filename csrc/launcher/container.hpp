@@ -78,7 +78,7 @@ class Container {
   uint32_t done_ = 0;          // host ops done
   uint64_t retry_at_ = 0;      // when undoing goes on, in milliseconds; 0: now
   uint32_t retries_ = 0;
-  bool lost_ = false, killed_ = false, detached_ = false, foreign_ = false;
+  bool lost_ = false, killed_ = false, detached_ = false, foreign_ = false, abandoned_ = false;
   bool undoing_ = false, ready_ = false, has_init_ = false, pid_namespace_ = false, failed_ = false;
   uint32_t failed_list_ = 0, failed_index_ = 0;
   int32_t error_ = 0, undo_error_ = 0, status_ = -1, signal_ = 0;

@@ -231,7 +231,7 @@ void Container::record_end() {
   snprintf(path, sizeof path, "%s/outcome", directory);
   const sys::Fd fd(open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW));
   if (fd) (void)!write(fd.get(), text.bytes, text.size);
-  if (!op->numbers[0] || !ready_ || lost_) remove_directory(directory);
+  if (!op->numbers[0] || !ready_ || lost_ || abandoned_) remove_directory(directory);
 }
 
 int Container::open_log(const Op& op, State& state) {

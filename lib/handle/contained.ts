@@ -54,6 +54,8 @@ export interface Origin {
   readonly logged: boolean;
   /** When it was started, if not now. */
   readonly created?: Date;
+  /** Whether it has ended, where that is known before the handle is told. */
+  isOver?(): Promise<boolean>;
   /** Removes what is kept of it when it has ended. */
   takeAway(): Promise<void>;
   nextRun(): number;
@@ -239,7 +241,7 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
 
   async remove({ force = false }: { force?: boolean } = {}): Promise<void> {
     if (force) await this.killAll();
-    if (!this.#ended) throw stillRunning(this.id);
+    if (!this.#ended && !await this.#origin.isOver?.()) throw stillRunning(this.id);
     await this.exited.catch(() => {});
     await this.#origin.takeAway();
   }
