@@ -247,7 +247,7 @@ tidy('it is killed in the middle of starts of detached ones: each runs, or leave
     process.kill(native().launcherPid(), 'SIGKILL');
     for (const [k, { status }] of (await ready).entries()) {
       if (status === 'rejected') {
-        if (!await until(() => leftOf(ids[k]!) === '')) t.fail(`run ${i}: ${leftOf(ids[k]!)}`);
+        if (!await until(() => leftOf(ids[k]!) === '')) t.fail(`run ${i}: ${leftOf(ids[k]!)} ${existsSync(directoryOf(ids[k]!)) && readdirSync(directoryOf(ids[k]!))}`);
       } else await children[k]!.remove({ force: true });
       t.equal(leftOf(ids[k]!), '');
     }
@@ -333,7 +333,7 @@ tidy('1000 starts: the launcher does not grow, nor do its descriptors or ours', 
   await some(1000);
   t.ok(residentOf(launcher) <= before.kb + 200, `${before.kb} → ${residentOf(launcher)} KiB`);
   if (root) t.ok(await until(() => filesOf(launcher).length <= before.theirs), `${before.theirs} → ${filesOf(launcher)}`);
-  t.equal(filesOf(process.pid).filter(path => path.startsWith('pipe:')).length, before.ours);
+  t.ok(await until(() => filesOf(process.pid).filter(path => path.startsWith('pipe:')).length <= before.ours));
 });
 
 const ways: [string, Partial<Kind>][] = [

@@ -7,6 +7,8 @@ import { containers, type SpawnOptions } from 'spawn-contained';
 import { registryOf } from '../dist/lib/host/registry.js';
 import { fixture, processesWith, until } from './env.js';
 
+registryOf();  // it stays
+
 let names = 0;
 
 /** A name that only this test has. */

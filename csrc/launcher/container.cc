@@ -234,7 +234,7 @@ void Container::reap() {
 
 void Container::report_ready() {
   ready_ = true;
-  record_pid();
+  if (!abandoned_) record_pid();
   Text trace;
   if (times_) trace.append(times_, times_size_);
   // Node keeps the ends of the log for another launcher, should this one be killed.

@@ -214,6 +214,8 @@ void Container::resume_log(const int* fds, int count) {
 // nothing is left. The last line tells that it is whole.
 void Container::record_end() {
   const Op* op = record();
+  // Made, perhaps, by a launcher that was killed before it could say so: then there is nothing in it yet.
+  if (op && lost_ && op->numbers[3] == done_ + 1) rmdir(undo_->base() + op->strings[0]);
   if (!op || op->numbers[3] > done_) return;
   log_.finish();
   rusage usage = usage_;
