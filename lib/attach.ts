@@ -1,5 +1,6 @@
 // Containers that another process has started.
 import { existsSync, readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Contained } from '../types/contained.js';
 import type { ContainerInfo } from '../types/registry.js';
 import { ContainedProcess } from './handle/contained.js';
@@ -14,8 +15,8 @@ import type { CgroupSetting, Inheritance, Placement } from './options/settings.j
 import { bareProgram } from './program/compile.js';
 import type { ContainerRecord } from './program/record.js';
 import type { Program } from '../types/program.js';
-import { Ending, exitOf } from './registry/outcome.js';
-import { allKept, forget, lives, noSuchContainer, placeOf, readKept, takeAwayGroup, type Kept } from './registry/records.js';
+import { Ending, exitOf, isKnown } from './registry/outcome.js';
+import { allKept, forgetOwn, isBeingMade, keeperOf, lives, noSuchContainer, placeOf, readKept, takeAwayGroup, type Incarnation, type Kept } from './registry/records.js';
 
 const LIFE = { timeout: undefined, cpuTimeout: undefined, output: undefined, signal: undefined, killSignal: 15, killGrace: 1000, trace: false };
 
@@ -51,15 +52,17 @@ class Attached implements Origin {
   }
 
   begin(_run: number, _command: unknown, _trace: boolean, _fds: readonly number[], listener: LaunchListener): number {
-    const { first, record } = this.#kept;
-    const number = attend(first!.pid, Number(first!.start), record.cloneFlags, record.init, listener);
-    process.nextTick(() => listener.onReady(first!.pid, undefined, undefined));
+    const { first = NOBODY, record } = this.#kept;
+    const number = attend(first.pid, Number(first.start), record.cloneFlags, record.init, listener);
+    process.nextTick(() => listener.onReady(first.pid, undefined, undefined));
     return number;
   }
 
-  async finish(): Promise<NativeExit> {
+  async finish({ requestedSignal }: NativeExit): Promise<NativeExit> {
     try {
-      return await this.#ending.read(this.#kept.keeper!);
+      const exit = await this.#ending.read();
+      // What this process has asked for, its own launcher has sent.
+      return { ...exit, requestedSignal: requestedSignal || exit.requestedSignal };
     } finally {
       await this.#ending.close();
     }
@@ -73,10 +76,15 @@ class Attached implements Origin {
     return this.#kept.record.logged;
   }
 
+  async isOver(): Promise<boolean> {
+    const kept = await readKept(this.id);
+    return kept === undefined || kept.outcome !== undefined || !lives(this.#kept.first);
+  }
+
   async takeAway(): Promise<void> {
-    const { keeper, record, directory } = this.#kept;
-    if (!lives(keeper)) await takeAwayGroup(record);
-    await forget(directory);
+    const { keeper, record, directory, outcome } = this.#kept;
+    if (outcome === undefined && !lives(await keeperOf(directory, record) ?? keeper)) await takeAwayGroup(record);
+    await forgetOwn({ ...record, directory });
   }
 
   directories(): Record<string, string> {
@@ -104,9 +112,17 @@ class Attached implements Origin {
   }
 }
 
+/** Of one that was never on record as running. */
+const NOBODY: Incarnation = { pid: 0, start: '0' };
+
+/** Until its command runs there is nothing to be attached to: its namespaces are not yet made. */
 async function find(id: string): Promise<Kept> {
-  const kept = await readKept(containerName('id', id));
-  if (kept?.first) return kept;
+  let kept = await readKept(containerName('id', id));
+  for (; kept && !kept.begun && kept.outcome === undefined; kept = await readKept(id)) {
+    if (!isBeingMade(kept) && !lives(kept.keeper)) break;
+    await sleep(5);
+  }
+  if (kept) return kept;
   const names = (await allKept()).map(({ record }) => record.id);
   throw noSuchContainer(id, check.didYouMean(id, names));
 }
@@ -116,11 +132,12 @@ async function find(id: string): Promise<Kept> {
  * commands in. It is not kept running by this process, nor ended with it, and keeps this process running only when `exited` is
  * asked for. Its streams are null: they belong to who started it, or are a log (`logs()`).
  *
- * Of one that has ended, and is kept, `exited` tells how. Rejects with the code ENOENT when there is none of this name.
+ * Of one that has ended, and is kept, `exited` tells how; it rejects with ECHILD where nobody knows, since the launcher that
+ * watched it was killed. One that is being started is waited for. Rejects with the code ENOENT when there is none of this name.
  */
 export async function attach(id: string): Promise<Contained> {
   const kept = await find(id);
-  const ending = await Ending.of(kept.directory, id).catch(() => { throw noSuchContainer(id, ''); });
+  const ending = await Ending.of(kept).catch(() => { throw noSuchContainer(id, ''); });
   const { command } = kept.record;
   const words = { file: command[0]!, search: '', argv: command, env: kept.record.inheritance.env };
   return await new ContainedProcess(new Attached(kept, ending), words, LIFE, []).ready;
@@ -134,10 +151,12 @@ function frozen(where: Placement | undefined): boolean {
   return freezer !== undefined && read(`${freezer}/freezer.state`).startsWith('FR');
 }
 
-function stateOf({ first, keeper, outcome, record }: Kept): ContainerInfo['state'] {
-  if (outcome !== undefined) return 'exited';
-  if (!first) return 'starting';
+function stateOf(kept: Kept): ContainerInfo['state'] {
+  const { first, keeper, begun, outcome, record } = kept;
+  if (outcome !== undefined) return isKnown(exitOf(outcome)) ? 'exited' : 'lost';
+  if (!first) return isBeingMade(kept) ? 'starting' : 'lost';
   if (!lives(first)) return lives(keeper) ? 'exited' : 'lost';
+  if (!begun && lives(keeper)) return 'starting';
   return frozen(placeOf(record)) ? 'paused' : 'running';
 }
 

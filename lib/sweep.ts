@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import type { SweepReport } from '../types/sweep.js';
 import * as actions from './cgroup/actions.js';
 import { cgroupHost, GROUP_PREFIX, unifiedPlaces, v1Parent } from './host/cgroups.js';
-import { bootId, startTimeOf } from './host/facts.js';
-import { allKept, forget, lives, takeAwayGroup, type Kept } from './registry/records.js';
+import { startTimeOf } from './host/facts.js';
+import { allHalfMade, allKept, forget, isBeingMade, lives, takeAwayGroup, type Kept } from './registry/records.js';
 
 /** Whether the owner that is named in a group is still alive: its pid, and that it started when the name says. */
 function ownerLives(name: string): boolean {
@@ -58,20 +58,29 @@ export async function sweep(): Promise<SweepReport> {
       }
     }
   }
-  for (const kept of await allKept()) await sweepKept(kept, report);
+  try {
+    for (const kept of await allKept()) await sweepKept(kept, report);
+    for (const directory of await allHalfMade()) await forgetIn(report, directory, async () => {});
+  } catch (error) {
+    report.failed.push({ path: (error as NodeJS.ErrnoException).path ?? '', error: error as Error });
+  }
   return report;
 }
 
-/** Nobody watches it any more, nor will tell how it has ended; one that goes on running without is let be. */
-async function sweepKept({ first, keeper, outcome, record, directory }: Kept, report: Report): Promise<void> {
-  if (outcome !== undefined || lives(keeper) || lives(first)) return;
-  // It is being made, by a process that goes on or has ended with it.
-  if (!keeper && record.boot === bootId() && startTimeOf(record.maker.pid) === record.maker.start) return;
+async function forgetIn(report: Report, directory: string, before: () => Promise<void>): Promise<void> {
   try {
-    await takeAwayGroup(record);
+    await before();
     await forget(directory);
     report.removed.push(directory);
   } catch (error) {
     report.failed.push({ path: directory, error: error as Error });
   }
+}
+
+/** Nobody watches it any more, nor will tell how it has ended; one that goes on running without is let be. */
+async function sweepKept(kept: Kept, report: Report): Promise<void> {
+  if (kept.outcome !== undefined || lives(kept.keeper) || lives(kept.first) || isBeingMade(kept)) return;
+  // Its Node goes on, and starts the launcher that takes over.
+  if (startTimeOf(kept.record.maker.pid) === kept.record.maker.start) return;
+  await forgetIn(report, kept.directory, () => takeAwayGroup(kept.record));
 }

@@ -11,6 +11,7 @@
 
 #include <deque>
 #include <mutex>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -38,6 +39,7 @@ struct Record {
   bool joins, init;
   bool detached = false;      // goes on without the listener
   uint64_t start_time = 0;    // of a container of another launcher's; else 0
+  sys::Fd log[2] = {};        // its ends that are read: without any its command would be told EPIPE
   bool sent = false, ready = false, lost = false, killed = false;
   pid_t pid = 0, helper = 0;
 };
@@ -144,9 +146,10 @@ void reap(pid_t pid, int* status, rusage* usage) {
 Ledger::Entry final_entry(const Ledger::Entry& entry, bool joins) {
   const pid_t pid = entry.pid;
   if (joins && pid > 0 && (entry.helper == 0 || entry.helper == pid)) {
-    kill(pid, SIGKILL);
-    siginfo_t info{};
-    syscall(SYS_waitid, P_PID, pid, &info, WEXITED | WNOWAIT | __WALL, nullptr);
+    // Not waitid(2): of what is detached we are not the parent.
+    const sys::Fd pidfd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
+    pollfd ended{pidfd.get(), POLLIN, 0};
+    if (pidfd && sys::pidfd_send_signal(pidfd.get(), SIGKILL) == 0) poll(&ended, 1, 1000);
   }
   Ledger::Entry ret = entry;
   if (ret.helper == ret.pid) ret.helper = 0;
@@ -155,9 +158,8 @@ Ledger::Entry final_entry(const Ledger::Entry& entry, bool joins) {
 
 // Not called with the lock held: reaping takes a process apart, and whoever is told preempts this thread and may want to
 // spawn at once. `delivering` keeps the listener there until it has heard.
-void on_message(const char* bytes, size_t size, sys::Fd attached) {
+void on_message(const char* bytes, size_t size, sys::Fd (&attached)[2]) {
   auto* event = new Event;
-  event->terminal = static_cast<sys::Fd&&>(attached);
   memcpy(&event->message, bytes, sizeof event->message);
   const Message& message = event->message;
   event->text.assign(bytes + sizeof message, bytes + size);
@@ -170,11 +172,13 @@ void on_message(const char* bytes, size_t size, sys::Fd attached) {
   if (message.report == Report::kReady) {
     found->second.ready = true;
     found->second.pid = message.pid;
-    const bool helped = !found->second.detached;
+    const bool detached = found->second.detached;
+    if (detached) for (int i = 0; i < 2; ++i) found->second.log[i] = static_cast<sys::Fd&&>(attached[i]);
+    else event->terminal = static_cast<sys::Fd&&>(attached[0]);
     listener = found->second.listener;
     const std::lock_guard<std::mutex> hearing(delivering);
     lock.unlock();
-    if (helped) reap(message.helper, &ignored, nullptr);  // it ends as soon as it has handed over
+    if (!detached) reap(message.helper, &ignored, nullptr);  // it ends as soon as it has handed over
     return deliver(listener, event);
   }
   const bool ours = !found->second.detached && !found->second.start_time;
@@ -222,7 +226,9 @@ void hand_over(Ledger* ledger) {
     const auto* start = reinterpret_cast<const uint8_t*>(&header);
     std::vector<uint8_t> bytes(start, start + sizeof header);
     bytes.insert(bytes.end(), record.undo.begin(), record.undo.end());
-    submit(id, bytes.data(), bytes.size(), {});
+    std::vector<Attached> fds;
+    if (record.log[0] && record.log[1]) fds = {{record.log[0].get(), false}, {record.log[1].get(), false}};
+    submit(id, bytes.data(), bytes.size(), std::move(fds));
     // The pid is still its own: nobody but this thread reaps it.
     if (record.pid && record.lost) kill(record.pid, SIGKILL);
     if (record.helper && record.lost) kill(record.helper, SIGKILL);
@@ -266,7 +272,7 @@ void restart() {
 // Everything the launcher has said so far; false when it is dead.
 bool hear_all() {
   alignas(8) static char packet[sizeof(Message) + kText];
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
+  alignas(cmsghdr) char control[CMSG_SPACE(2 * sizeof(int))];
   for (;;) {
     iovec part{packet, sizeof packet};
     msghdr message{};
@@ -279,11 +285,11 @@ bool hear_all() {
     if (n < 0 && (errno == EINTR || errno == ECONNRESET)) continue;
     if (n < 0) return errno == EAGAIN;
     if (n == 0) return false;
-    int fd = -1;
+    int fds[2] = {-1, -1};
     // None where this process may have no more: MSG_CTRUNC, unix(7). Who waits for it is told by that.
-    if (const cmsghdr* header = CMSG_FIRSTHDR(&message)) memcpy(&fd, CMSG_DATA(header), sizeof fd);
-    sys::Fd attached(fd);
-    if (static_cast<size_t>(n) >= sizeof(Message)) on_message(packet, static_cast<size_t>(n), static_cast<sys::Fd&&>(attached));
+    if (const cmsghdr* header = CMSG_FIRSTHDR(&message)) memcpy(fds, CMSG_DATA(header), header->cmsg_len - CMSG_LEN(0));
+    sys::Fd attached[] = {sys::Fd(fds[0]), sys::Fd(fds[1])};
+    if (static_cast<size_t>(n) >= sizeof(Message)) on_message(packet, static_cast<size_t>(n), attached);
   }
 }
 

@@ -42,7 +42,7 @@ void Container::fail(uint32_t list, uint32_t index, int error) {
   error_ = error;
 }
 
-void Container::adopt(const Header& header) {
+void Container::adopt(const Header& header, const int* fds, int count) {
   const pid_t pid = header.pid;
   done_ = header.done;
   pid_ = pid;
@@ -51,7 +51,15 @@ void Container::adopt(const Header& header) {
   has_init_ = header.flags & kInit;
   lost_ = header.flags & kLost;
   detached_ = header.flags & kDetached;
+  resume_log(fds, count);
+  const uint64_t start = header.start_time ? header.start_time : recorded_start();
   pidfd_.reset(pid ? static_cast<int>(syscall(SYS_pidfd_open, pid, 0)) : -1);
+  // The number may have gone to another process: what the pidfd stands for is looked at when it is there.
+  if (pidfd_ && start && start_time(pid) != start) {
+    pidfd_.reset();
+    pid_ = 0;
+  }
+  if (pidfd_ && !foreign_) record_pid();
   if (!pidfd_) {
     undoing_ = true;
     return;
@@ -62,11 +70,7 @@ void Container::adopt(const Header& header) {
 
 void Container::attend(const Header& header) {
   foreign_ = true;
-  adopt(header);
-  // The number may have gone to another process: what the pidfd stands for is looked at when it is there.
-  if (!pidfd_ || start_time(pid_) == header.start_time) return;
-  drop(pidfd_);
-  undoing_ = true;
+  adopt(header, nullptr, 0);
 }
 
 // Whom an init stands for: the first of its children.
@@ -184,7 +188,8 @@ void Container::on_exit() {
   if (!ready_ && !failed_ && !has_init_ && !died_in_setup()) report_ready();
   if (!ready_) fail(kExecve, 0, ECHILD);
   if (detached_) reap();
-  drop(pidfd_);
+  unwatch(pidfd_.get());
+  ended_ = static_cast<sys::Fd&&>(pidfd_);
   drop(channel_);
   undoing_ = true;
   kill_guests();
@@ -224,6 +229,8 @@ void Container::signal(int number) {
 bool Container::lose_node() {
   if (foreign_) drop(pidfd_);
   if (foreign_ || (detached_ && ready_)) return foreign_;
+  // Its command may have begun to run by now; nobody has been told.
+  abandoned_ = true;
   kill_now();
   return false;
 }
@@ -238,15 +245,22 @@ void Container::kill_now() {
 void Container::reap() {
   siginfo_t info{};
   if (helper_) syscall(SYS_waitid, P_PID, helper_, &info, WEXITED | __WALL, nullptr);
-  if (syscall(SYS_waitid, P_PIDFD, pidfd_.get(), &info, WEXITED | __WALL, &usage_) < 0) return;
+  if (syscall(SYS_waitid, P_PIDFD, pidfd_.get(), &info, WEXITED | __WALL, &usage_) < 0) {
+    // The child of a launcher that was killed.
+    if (status_ < 0) status_ = ending_of(pid_, pidfd_.get(), &usage_);
+    return;
+  }
   if (status_ < 0) status_ = info.si_code == CLD_EXITED ? info.si_status << 8 : info.si_status & 0x7f;
 }
 
 void Container::report_ready() {
   ready_ = true;
+  if (!abandoned_) record_pid();
   Text trace;
   if (times_) trace.append(times_, times_size_);
-  send(Report::kReady, &trace, terminal_.get());
+  // Node keeps the ends of the log for another launcher, should this one be killed.
+  const int fds[] = {terminal_ ? terminal_.get() : log_.source(0), log_.source(1)};
+  send(Report::kReady, &trace, fds, terminal_ ? 1 : fds[0] >= 0 && fds[1] >= 0 ? 2 : 0);
   terminal_.reset();
 }
 
@@ -257,7 +271,7 @@ void Container::report_exited() {
   send(Report::kExited, &counters_);
 }
 
-void Container::send(Report report, const Text* text, int attached) {
+void Container::send(Report report, const Text* text, const int* fds, int count) {
   Message message{};
   message.report = report;
   message.id = id_;
@@ -272,7 +286,7 @@ void Container::send(Report report, const Text* text, int attached) {
   message.signal = signal_;
   message.text_size = text->size;
   message.usage = usage_;
-  tell_node(message, text, attached);
+  tell_node(message, text, fds, count);
 }
 
 }  // namespace contained

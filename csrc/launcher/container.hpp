@@ -26,7 +26,7 @@ class Container {
   void refuse(int error);  // instead of `spawn`
   void enter(Container& host);  // from now on this ends when the host ends
   void lose_guest();
-  void adopt(const Header& header);
+  void adopt(const Header& header, const int* fds, int count);  // `fds`: of its log, if it has one
   void attend(const Header& header);  // another launcher's
   void signal(int number);
   bool lose_node();      // SIGKILL, unless it goes on; true when it is not ours, so that it can be deleted
@@ -59,12 +59,14 @@ class Container {
   bool handles(int number) const;
   const Op* record() const;
   void record_pid();
+  uint64_t recorded_start() const;
+  void resume_log(const int* fds, int count);
   void record_end();
   void find_command();
   void reap();
   void report_ready();
   void report_exited();
-  void send(Report report, const Text* text, int attached = -1);
+  void send(Report report, const Text* text, const int* fds = nullptr, int count = 0);
   void kill_members();
   void kill_guests();
   bool is_below(const Container& host) const;
@@ -79,13 +81,14 @@ class Container {
   pid_t pid_ = 0, helper_ = 0;
   sys::Fd pidfd_, channel_;
   sys::Fd command_;  // with an init: what it runs
+  sys::Fd ended_;    // the pidfd when the process has ended, until that is recorded
   sys::Fd terminal_; // the master of its terminal, until Node has it
   Section* undo_;
   uint32_t undo_index_ = 0;
   uint32_t done_ = 0;          // ops of `host` and `release` done
   uint64_t retry_at_ = 0;      // when undoing goes on, in milliseconds; 0: now
   uint32_t retries_ = 0;
-  bool lost_ = false, killed_ = false, detached_ = false, foreign_ = false;
+  bool lost_ = false, killed_ = false, detached_ = false, foreign_ = false, abandoned_ = false;
   bool undoing_ = false, ready_ = false, has_init_ = false, pid_namespace_ = false, failed_ = false;
   uint32_t failed_list_ = 0, failed_index_ = 0;
   int32_t error_ = 0, undo_error_ = 0, status_ = -1, signal_ = 0;
@@ -103,7 +106,7 @@ void for_each_guest(uint32_t host, void (*act)(Container&));
 enum class Source : uintptr_t { kPidfd, kChannel, kOutput, kErrors };  // what of a container has something to say
 void watch(int fd, Container* container, Source source);
 void unwatch(int fd);
-void tell_node(const Message& message, const Text* text, int attached);
+void tell_node(const Message& message, const Text* text, const int* fds, int count);
 uint64_t milliseconds();
 extern const char kName[];
 

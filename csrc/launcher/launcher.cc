@@ -69,22 +69,23 @@ void watch(int fd, Container* container, Source source) {
 
 void unwatch(int fd) { epoll_ctl(epoll_fd, EPOLL_CTL_DEL, fd, nullptr); }
 
-// An `attached` fd has a copy of its own from then on, in the message.
-void tell_node(const Message& message, const Text* text, int attached) {
+// The fds have copies of their own from then on, in the message; two at most.
+void tell_node(const Message& message, const Text* text, const int* fds, int count) {
   if (orphaned) return;
   iovec parts[] = {{const_cast<Message*>(&message), sizeof message}, {text->bytes, text->size}};
   msghdr whole{};
   whole.msg_iov = parts;
   whole.msg_iovlen = 2;
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  if (attached >= 0) {
+  alignas(cmsghdr) char control[CMSG_SPACE(2 * sizeof(int))] = {};
+  if (count > 0) {
+    const size_t size = static_cast<size_t>(count) * sizeof(int);
     whole.msg_control = control;
-    whole.msg_controllen = sizeof control;
+    whole.msg_controllen = CMSG_SPACE(size);
     cmsghdr* const header = CMSG_FIRSTHDR(&whole);
     header->cmsg_level = SOL_SOCKET;
     header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(header), &attached, sizeof attached);
+    header->cmsg_len = CMSG_LEN(size);
+    memcpy(CMSG_DATA(header), fds, size);
   }
   for (int tries = 0; sendmsg(kSocket, &whole, MSG_NOSIGNAL) < 0;) {
     if (errno == EINTR) continue;
@@ -146,7 +147,7 @@ void obey(const char* message, const int* fds, int count) {
     case Request::kAdopt: {
       Container* container = new Container(header, first);
       add(container);
-      return container->adopt(header);
+      return container->adopt(header, fds, count);
     }
     case Request::kWatch: {
       Container* container = new Container(header, first);

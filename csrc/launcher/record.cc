@@ -2,9 +2,12 @@
 
 #include <dirent.h>
 #include <limits.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <time.h>
 
@@ -31,6 +34,19 @@ void remove_directory(const char* path) {
   rmdir(path);
 }
 
+// From the name on, in which there may be spaces and parentheses; null when there is no such process.
+const char* read_stat(pid_t pid, char* text, size_t size) {
+  char path[32];
+  snprintf(path, sizeof path, "/proc/%d/stat", pid);
+  return sys::read_file(AT_FDCWD, path, text, size) < 0 ? nullptr : strrchr(text, ')');
+}
+
+// By its number in proc_pid_stat(5); 0 when it is not there.
+uint64_t stat_field(const char* stat, int number) {
+  for (int i = 2; stat && i < number; ++i) stat = strchr(stat + 1, ' ');
+  return stat ? strtoull(stat + 1, nullptr, 10) : 0;
+}
+
 // A record of the log: what follows is `size` bytes that were read from that stream at that time.
 struct Stamp {
   uint64_t nanoseconds;  // since 1970
@@ -41,12 +57,31 @@ struct Stamp {
 }  // namespace
 
 uint64_t start_time(pid_t pid) {
-  char path[32], text[1024];
-  snprintf(path, sizeof path, "/proc/%d/stat", pid);
-  if (sys::read_file(AT_FDCWD, path, text, sizeof text) < 0) return 0;
-  const char* at = strrchr(text, ')');
-  for (int i = 0; at && i < 20; ++i) at = strchr(at + 1, ' ');
-  return at ? strtoull(at + 1, nullptr, 10) : 0;
+  char text[1024];
+  return stat_field(read_stat(pid, text, sizeof text), 22);
+}
+
+int ending_of(pid_t pid, int pidfd, rusage* usage) {
+  char text[1024];
+  const char* stat = read_stat(pid, text, sizeof text);
+  if (stat && stat[2] == 'Z') {
+    const auto time = [&](int own) {
+      const uint64_t ticks = stat_field(stat, own) + stat_field(stat, own + 2);  // and of the children that it waited for
+      const uint64_t us = ticks * 1000000 / static_cast<uint64_t>(sysconf(_SC_CLK_TCK));
+      return timeval{static_cast<time_t>(us / 1000000), static_cast<suseconds_t>(us % 1000000)};
+    };
+    usage->ru_utime = time(14);
+    usage->ru_stime = time(15);
+    return static_cast<int>(stat_field(stat, 52));
+  }
+  // Its parent has been quicker, or is about to be. Since Linux 6.15 a pidfd goes on telling: PIDFD_GET_INFO.
+  sys::PidfdInfo info;
+  for (int tries = 0; sys::pidfd_get_info(pidfd, &info) == 0 && tries < 2; ++tries) {
+    if (info.mask & sys::kPidfdInfoExit) return info.exit_code;
+    pollfd reaped{pidfd, 0, 0};
+    poll(&reaped, 1, 50);
+  }
+  return -1;
 }
 
 Log::~Log() { free(path_); }
@@ -70,6 +105,32 @@ int Log::open(const char* path, uint64_t most, int (*ret)[2]) {
   return 0;
 }
 
+// Where the last whole record ends: a launcher can be killed in the middle of one.
+static uint64_t end_of_records(int file, uint64_t size) {
+  if (size == 0) return 0;
+  void* const bytes = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file, 0);
+  if (bytes == MAP_FAILED) return size;
+  uint64_t end = 0;
+  for (Stamp stamp; size - end >= sizeof stamp; end += sizeof stamp + stamp.size) {
+    memcpy(&stamp, static_cast<const char*>(bytes) + end, sizeof stamp);
+    if (size - end - sizeof stamp < stamp.size) break;
+  }
+  munmap(bytes, size);
+  return end;
+}
+
+void Log::resume(const char* path, uint64_t most, const int (&sources)[2]) {
+  path_ = strdup(path);
+  most_ = most;
+  for (int i = 0; i < 2; ++i) sources_[i].reset(sources[i]);
+  // Not there when it was killed between the two steps of turn_over().
+  file_.reset(::open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600));
+  struct stat found;
+  if (!path_ || fstat(file_.get(), &found) < 0) return;
+  size_ = end_of_records(file_.get(), static_cast<uint64_t>(found.st_size));
+  (void)!ftruncate(file_.get(), static_cast<off_t>(size_));
+}
+
 ssize_t Log::take(int stream) {
   static char bytes[65536];
   const ssize_t n = read(sources_[stream].get(), bytes, sizeof bytes);
@@ -89,6 +150,7 @@ void Log::append(uint32_t stream, const char* bytes, uint32_t size) {
   clock_gettime(CLOCK_REALTIME, &now);
   Stamp stamp{static_cast<uint64_t>(now.tv_sec) * 1000000000 + static_cast<uint64_t>(now.tv_nsec), stream, size};
   if (size_ + sizeof stamp + size > most_ / 2) turn_over();
+  if (!file_) open_next();
   const iovec parts[] = {{&stamp, sizeof stamp}, {const_cast<char*>(bytes), size}};
   // Where there is no room, what is written is lost, and not the container.
   if (writev(file_.get(), parts, 2) == static_cast<ssize_t>(sizeof stamp + size)) size_ += sizeof stamp + size;
@@ -99,6 +161,10 @@ void Log::turn_over() {
   char older[PATH_MAX];
   if (size_ == 0 || snprintf(older, sizeof older, "%s.1", path_) >= static_cast<int>(sizeof older)) return;
   rename(path_, older);
+  open_next();
+}
+
+void Log::open_next() {
   file_.reset(::open(path_, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600));
   size_ = 0;
 }
@@ -110,35 +176,64 @@ const Op* Container::record() const {
   return nullptr;
 }
 
-// `pid start-time`, of the first process and of this one, which watches it.
+// `pid start-time`, of the first process and of this one, which watches it, and whether the command runs.
 void Container::record_pid() {
   const Op* op = record();
   if (!op || op->numbers[3] > done_) return;
   char text[128];
-  const int size = snprintf(text, sizeof text, "%d %llu %d %llu\n", pid_, static_cast<unsigned long long>(start_time(pid_)), getpid(),
-                            static_cast<unsigned long long>(start_time(getpid())));
+  const int size = snprintf(text, sizeof text, "%d %llu %d %llu %d\n", pid_, static_cast<unsigned long long>(start_time(pid_)), getpid(),
+                            static_cast<unsigned long long>(start_time(getpid())), ready_);
   write_whole(undo_->base() + op->strings[0], "pid", text, static_cast<size_t>(size));
+}
+
+// When the first process began, as this launcher or one before it has recorded it; 0 when there is no record.
+uint64_t Container::recorded_start() const {
+  const Op* op = record();
+  char path[PATH_MAX], text[128];
+  if (!op || snprintf(path, sizeof path, "%s/pid", undo_->base() + op->strings[0]) >= static_cast<int>(sizeof path)) return 0;
+  unsigned long long start;
+  int pid;
+  if (sys::read_file(AT_FDCWD, path, text, sizeof text) < 0 || sscanf(text, "%d %llu", &pid, &start) != 2) return 0;
+  return pid == pid_ ? start : 0;
+}
+
+// The ends that Node has kept; without them the command is told EPIPE when it writes.
+void Container::resume_log(const int* fds, int count) {
+  const Op* op = record();
+  char path[PATH_MAX];
+  if (!op || count != 2 || snprintf(path, sizeof path, "%s/log", undo_->base() + op->strings[0]) >= static_cast<int>(sizeof path)) {
+    for (int i = 0; i < count; ++i) close(fds[i]);
+    return;
+  }
+  log_.resume(path, static_cast<uint64_t>(op->numbers[1]), {fds[0], fds[1]});
+  watch(log_.source(0), this, Source::kOutput);
+  watch(log_.source(1), this, Source::kErrors);
 }
 
 // How it has ended, for those who ask later, or have the file open; of what has never run, or need not be remembered,
 // nothing is left. The last line tells that it is whole.
 void Container::record_end() {
   const Op* op = record();
+  // Made, perhaps, by a launcher that was killed before it could say so: then there is nothing in it yet.
+  if (op && lost_ && op->numbers[3] == done_ + 1) rmdir(undo_->base() + op->strings[0]);
   if (!op || op->numbers[3] > done_) return;
   log_.finish();
+  rusage usage = usage_;
+  // Node's child, which it reaps when it is told.
+  const int status = status_ < 0 && pid_ && !detached_ ? ending_of(pid_, ended_.get(), &usage) : status_;
   const char* directory = undo_->base() + op->strings[0];
   Text text;
   char head[256], path[PATH_MAX];
   const auto us = [](const timeval& t) { return static_cast<long long>(t.tv_sec) * 1000000 + t.tv_usec; };
-  const int size = snprintf(head, sizeof head, "%d %d %d %lld %lld %ld %ld %ld %ld %ld\n", status_, signal_, undo_error_, us(usage_.ru_utime),
-                            us(usage_.ru_stime), usage_.ru_maxrss, usage_.ru_nvcsw, usage_.ru_nivcsw, usage_.ru_minflt, usage_.ru_majflt);
+  const int size = snprintf(head, sizeof head, "%d %d %d %lld %lld %ld %ld %ld %ld %ld\n", status, signal_, undo_error_, us(usage.ru_utime),
+                            us(usage.ru_stime), usage.ru_maxrss, usage.ru_nvcsw, usage.ru_nivcsw, usage.ru_minflt, usage.ru_majflt);
   text.append(head, static_cast<uint32_t>(size));
   text.append(counters_.bytes, counters_.size);
   text.append("\nend\n", 5);
   snprintf(path, sizeof path, "%s/outcome", directory);
   const sys::Fd fd(open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW));
   if (fd) (void)!write(fd.get(), text.bytes, text.size);
-  if (!op->numbers[0] || !ready_) remove_directory(directory);
+  if (!op->numbers[0] || !ready_ || lost_ || abandoned_) remove_directory(directory);
 }
 
 int Container::open_log(const Op& op, State& state) {

@@ -3,12 +3,16 @@
 
 #include "../ops/sys.hpp"
 
+#include <sys/resource.h>
 #include <sys/types.h>
 
 namespace contained {
 
 // When a process began, in ticks since boot: proc_pid_stat(5), field 22. 0 when there is none.
 uint64_t start_time(pid_t pid);
+// How a process that is somebody else's child has ended, as waitpid(2) would tell it, and the time that it used; -1 when that
+// cannot be known.
+int ending_of(pid_t pid, int pidfd, rusage* usage);
 
 // What a detached container writes, kept in two files of which the older is dropped: `log` and `log.1`.
 class Log {
@@ -16,6 +20,8 @@ class Log {
   ~Log();
   // Makes two pipes, and returns 0 and the ends to write to, or an errno.
   int open(const char* path, uint64_t most, int (*ret)[2]);
+  // Goes on where a launcher that was killed has stopped. The sources are owned from then on.
+  void resume(const char* path, uint64_t most, const int (&sources)[2]);
   // Takes over what there is to read, 64 KiB at most, as read(2) does.
   ssize_t take(int stream);
   // The same for all that is left.
@@ -26,6 +32,7 @@ class Log {
  private:
   void append(uint32_t stream, const char* bytes, uint32_t size);
   void turn_over();
+  void open_next();
 
   sys::Fd file_, sources_[2];
   char* path_ = nullptr;

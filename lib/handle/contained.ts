@@ -49,12 +49,12 @@ export class ContainedProcess extends LaunchedProcess implements Contained {
   logs(options: LogOptions = {}): AsyncIterable<LogEntry> {
     const { directory, logged } = this.inner.origin;
     if (directory === undefined || !logged) throw notLogged();
-    return readLog(join(directory, 'log'), this.exited, options);
+    return readLog(join(directory, 'log'), this.inner.exited(), options);
   }
 
   async remove({ force = false }: { force?: boolean } = {}): Promise<void> {
     if (force) await this.killAll();
-    if (!this.inner.ended) throw stillRunning(this.id);
+    if (!this.inner.ended && !await this.inner.origin.isOver?.()) throw stillRunning(this.id);
     await this.exited.catch(() => {});
     await this.inner.origin.takeAway();
   }

@@ -105,7 +105,7 @@ export abstract class LaunchedProcess extends EventEmitter implements LaunchList
   protected get inner() {
     return {
       origin: this.#origin, command: this.#command, run: this.#run, number: this.#number, running: this.#running, ended: this.#ended,
-      terminal: this.#terminal, asked: this.#asked,
+      terminal: this.#terminal, asked: this.#asked, exited: () => this.#exited.promise,
     };
   }
 
@@ -204,7 +204,7 @@ export abstract class LaunchedProcess extends EventEmitter implements LaunchList
   onReady(pid: number, trace: Buffer | undefined, terminal: number | undefined): void {
     this.pid = pid;
     this.#running = true;
-    if (this.#origin.detached) this.unref();
+    if (this.#origin.detached && !this.#exited.asked) this.unref();
     if (trace) this.trace = traceOf(this.#program(), trace);
     this.#terminal?.open(terminal);
     this.#ready.resolve(this);

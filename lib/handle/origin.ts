@@ -18,13 +18,15 @@ export interface Origin {
   readonly logged: boolean;
   /** When it was started, if not now. */
   readonly created?: Date;
+  /** Whether it has ended, where that is known before the handle is told. */
+  isOver?(): Promise<boolean>;
   /** Removes what is kept of it when it has ended. */
   takeAway(): Promise<void>;
   nextRun(): number;
   /** Returns the container's number with the launcher. `fds` are owned by whoever gets them, see `launch`. */
   begin(run: number, command: Command, trace: boolean, fds: readonly number[], listener: LaunchListener, fault?: Fault): number;
   /** How it has ended, where the launcher cannot tell. */
-  finish?(exit: NativeExit): Promise<NativeExit>;
+  readonly finish?: ((exit: NativeExit) => Promise<NativeExit>) | undefined;
   directories(run: number): Record<string, string>;
   /** A file of one of them, by the name that it has in the settings. */
   fileOf(run: number, path: string): string;

@@ -3,8 +3,10 @@
 import type { Program } from '../../types/program.js';
 import { ContainedError } from '../errors.js';
 import { groupName, groupNumber } from '../host/cgroups.js';
-import { forget } from '../registry/records.js';
+import { forgetOwn } from '../registry/records.js';
+import { isKnown, unknownEnd } from '../registry/outcome.js';
 import { launch, type LaunchListener } from '../launch.js';
+import type { Origin } from './origin.js';
 import type { Subject } from '../live/subject.js';
 import type { Inheritance, Placement, Settings } from '../options/settings.js';
 import { bareProgram } from '../program/compile.js';
@@ -74,8 +76,16 @@ export class Template {
     return this.#registration?.logSize !== undefined;
   }
 
+  get finish(): Origin['finish'] {
+    const { id = '', detached } = this;
+    return detached ? async exit => {
+      if (exit.errno === 0 && !isKnown(exit)) throw unknownEnd(id);
+      return exit;
+    } : undefined;
+  }
+
   async takeAway(): Promise<void> {
-    if (this.directory !== undefined) await forget(this.directory);
+    if (this.#registration) await forgetOwn(this.#registration);
   }
 
   get #registration(): Settings['registration'] {

@@ -64,7 +64,7 @@ export const OPS = {
   unless: { code: 65, strings: ['path', 'line'], lists: [], numbers: [] },
   moveMembers: { code: 66, strings: ['from', 'to'], lists: [], numbers: [] },
   log: { code: 67, strings: ['path'], lists: [], numbers: ['out', 'errors', 'most'] },
-  record: { code: 68, strings: ['path'], lists: [], numbers: ['keep'] },
+  record: { code: 68, strings: ['path'], lists: [], numbers: ['keep', 'most'] },
   create: { code: 69, strings: ['path', 'text'], lists: [], numbers: [] },
   attachDevices: { code: 70, strings: ['program', 'rules'], lists: [], numbers: ['fd'] },
   unlink: { code: 95, strings: ['path'], lists: [], numbers: ['at'] },

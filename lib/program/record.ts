@@ -61,6 +61,6 @@ export function recordOps(settings: Settings, command: Command | undefined): { h
       { op: 'create', path: `${directory}/state.json`, text: JSON.stringify(record) },
       ...logSize === undefined ? [] : [{ op: 'log', path: `${directory}/log`, out: 1, errors: 2, most: logSize } as const],
     ],
-    undo: [{ op: 'record', path: directory, keep: keep ? 1 : 0, after: 0 }],
+    undo: [{ op: 'record', path: directory, keep: keep ? 1 : 0, most: logSize ?? 0, after: 0 }],
   };
 }

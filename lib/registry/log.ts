@@ -1,6 +1,6 @@
 // What a detached container has written: records that its launcher appends to `log`; when that is full it becomes `log.1`.
 import { watch } from 'node:fs';
-import { open, type FileHandle } from 'node:fs/promises';
+import { open, stat, type FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { LogEntry, LogOptions } from '../../types/registry.js';
 
@@ -85,28 +85,44 @@ class Changes {
   }
 }
 
+/** Both as they stand at one moment: the newer, and what it has taken the place of. */
+async function openBoth(path: string): Promise<{ newer: LogFile | undefined; older: LogFile | undefined }> {
+  for (let tries = 0; ; ++tries) {
+    const newer = await openLog(path), older = await openLog(`${path}.1`);
+    const now = await stat(path).catch(() => undefined);
+    if (newer && (!now || now.ino === await newer.inode())) return { newer, older };
+    // For a moment there is only the older; for longer when a launcher was killed in it.
+    if (!newer && (!older || tries > 100)) return { newer: older, older: undefined };
+    await Promise.all([newer?.close(), older?.close()]);
+  }
+}
+
 async function* following(path: string, ended: Promise<unknown>, { follow = false, signal }: LogOptions): AsyncGenerator<LogEntry> {
   const changes = follow ? new Changes(dirname(path), ended, signal) : undefined;
-  const older = await openLog(`${path}.1`);
-  let file = await openLog(path);
+  let { newer, older } = await openBoth(path);
   try {
-    if (older && await older.inode() !== await file?.inode()) yield* older.entries();
-    for (let more = true; file;) {
-      yield* file.entries();
-      const next = await openLog(path);
-      if (next && await next.inode() !== await file.inode()) {
-        yield* file.entries();  // what came before it was turned over
-        await file.close();
-        file = next;
+    if (older && newer) yield* older.entries();
+    for (let more = true; newer;) {
+      yield* newer.entries();
+      const next = await openBoth(path);
+      const before = newer;
+      const turned = next.newer !== undefined && await next.newer.inode() !== await before.inode();
+      if (turned) yield* before.entries();  // what came before it was turned over
+      // It may have been turned over twice; what three times is gone.
+      if (turned && next.older && await next.older.inode() !== await before.inode()) yield* next.older.entries();
+      await next.older?.close();
+      if (!turned) await next.newer?.close();
+      else {
+        newer = next.newer;
+        await before.close();
         continue;
       }
-      await next?.close();
       if (!more) return;
       more = await changes?.next() ?? false;
     }
   } finally {
     changes?.close();
-    await Promise.all([older?.close(), file?.close()]);
+    await Promise.all([older?.close(), newer?.close()]);
   }
 }
 

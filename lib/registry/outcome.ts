@@ -4,12 +4,13 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ContainedError } from '../errors.js';
 import type { NativeExit } from '../native.js';
-import { lives, wholeOutcome, type Incarnation } from './records.js';
+import type { ContainerRecord } from '../program/record.js';
+import { keeperOf, lives, wholeOutcome, type Kept } from './records.js';
 
 /** A line of numbers, and the counters: Container::record_end() of csrc/launcher/record.cc. */
 export function exitOf(text: string): NativeExit {
   const end = text.indexOf('\n');
-  const [status = -1, signal = 0, undoErrno = 0, userUs = 0, systemUs = 0, maxRss = 0, voluntarySwitches = 0, involuntarySwitches = 0, minorFaults = 0, majorFaults = 0] = text.slice(0, end).split(' ').map(Number);
+  const [status = -1, signal = 0, undoErrno = 0, userUs = 0, systemUs = 0, maxRss = 0, voluntarySwitches = 0, involuntarySwitches = 0, minorFaults = 0, majorFaults = 0] = end > 0 ? text.slice(0, end).split(' ').map(Number) : [];
   const ending = status & 0x7f;
   return {
     code: status >= 0 && ending === 0 ? status >> 8 : null,
@@ -22,7 +23,13 @@ export function exitOf(text: string): NativeExit {
   };
 }
 
-const unknown = (id: string): ContainedError => new ContainedError({
+/** Not of one whose launcher was killed, and which ended while there was none. */
+export const isKnown = ({ code, signal }: NativeExit): boolean => code !== null || signal !== 0;
+
+/** How long another launcher needs to take over, in milliseconds. */
+const SUCCESSION = 500;
+
+export const unknownEnd = (id: string): ContainedError => new ContainedError({
   code: 'ECHILD', errno: -10, syscall: undefined, path: undefined, dest: undefined, step: `learn how the container ${id} has ended`,
   hint: 'the launcher that watched it was killed; `sweep()` takes away what is left of it',
 });
@@ -30,15 +37,17 @@ const unknown = (id: string): ContainedError => new ContainedError({
 /** What will be written there. Open from the beginning, since of a container that is not kept the file vanishes with the end. */
 export class Ending {
   readonly #file: FileHandle;
-  readonly #id: string;
+  readonly #directory: string;
+  readonly #record: ContainerRecord;
 
-  private constructor(file: FileHandle, id: string) {
+  private constructor(file: FileHandle, directory: string, record: ContainerRecord) {
     this.#file = file;
-    this.#id = id;
+    this.#directory = directory;
+    this.#record = record;
   }
 
-  static async of(directory: string, id: string): Promise<Ending> {
-    return new Ending(await open(join(directory, 'outcome'), 'r'), id);
+  static async of({ directory, record }: Kept): Promise<Ending> {
+    return new Ending(await open(join(directory, 'outcome'), 'r'), directory, record);
   }
 
   async #text(): Promise<string | undefined> {
@@ -48,12 +57,15 @@ export class Ending {
   }
 
   /** Once the first process has ended: the launcher is at work on the rest. */
-  async read(keeper: Incarnation): Promise<NativeExit> {
-    for (let wait = 1; ; wait = Math.min(wait * 2, 50)) {
-      const living = lives(keeper);
+  async read(): Promise<NativeExit> {
+    // After its launcher was killed its Node, if that goes on, starts another, which takes over: a moment without a keeper.
+    for (let wait = 1, unkept = 0; ; wait = Math.min(wait * 2, 50)) {
+      const living = lives(await keeperOf(this.#directory, this.#record));
       const text = await this.#text();
-      if (text !== undefined) return exitOf(text);
-      if (!living) throw unknown(this.#id);
+      const exit = text === undefined ? undefined : exitOf(text);
+      if (exit && isKnown(exit)) return exit;
+      unkept = living ? 0 : unkept + wait;
+      if (exit || unkept > SUCCESSION) throw unknownEnd(this.#record.id);
       await sleep(wait);
     }
   }

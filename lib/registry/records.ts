@@ -1,9 +1,9 @@
 // What is kept of containers with a name: reading it, whoever wrote it and whenever that ended.
-import { readFile, readdir, rm } from 'node:fs/promises';
+import { lstat, readFile, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as actions from '../cgroup/actions.js';
 import { ContainedError } from '../errors.js';
-import { bootId, startTimeOf } from '../host/facts.js';
+import { bootId, hostFacts, startTimeOf } from '../host/facts.js';
 import { registryPath } from '../host/registry.js';
 import type { Placement } from '../options/settings.js';
 import type { ContainerRecord } from '../program/record.js';
@@ -21,6 +21,8 @@ export interface Kept {
   first: Incarnation | undefined;
   /** The launcher that watches it, and writes how it ended. */
   keeper: Incarnation | undefined;
+  /** Whether its command has begun to run. */
+  begun: boolean;
   /** What was written at the end; undefined before. */
   outcome: string | undefined;
 }
@@ -32,25 +34,60 @@ export const wholeOutcome = (text: string): string | undefined => text.endsWith(
 
 const textOf = async (path: string): Promise<string> => await readFile(path, 'utf8').catch(() => '');
 
+/** Undefined where it is being made or removed, or is nothing that this version has written. */
+function recordIn(text: string, id: string): ContainerRecord | undefined {
+  try {
+    const record = JSON.parse(text) as Partial<ContainerRecord> | null;
+    const whole = record?.version === 1 && record.id === id && typeof record.boot === 'string' && typeof record.created === 'string'
+      && Array.isArray(record.command) && record.maker && record.inheritance && Array.isArray(record.own) && record.labels
+      && (record.group === null || (Array.isArray(record.group?.v1) && Array.isArray(record.group.counters)));
+    return whole ? record as ContainerRecord : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** A directory of this user's, and not what a link leads to: its files tell whom to kill. */
+async function isOurs(directory: string): Promise<boolean> {
+  const found = await lstat(directory).catch(() => undefined);
+  return found !== undefined && found.isDirectory() && found.uid === hostFacts().uid;
+}
+
+/** `pid start pid start begun`, as Container::record_pid() of csrc/launcher/record.cc writes it. After a boot the numbers are of others. */
+function processesIn(text: string, boot: string): Pick<Kept, 'first' | 'keeper' | 'begun'> {
+  const found = /^([1-9]\d*) (\d+) ([1-9]\d*) (\d+) ([01])\n$/.exec(text);
+  if (!found || boot !== bootId()) return { first: undefined, keeper: undefined, begun: false };
+  const [, pid, start, keeper, keeperStart, begun] = found;
+  return { first: { pid: Number(pid), start: start! }, keeper: { pid: Number(keeper), start: keeperStart! }, begun: begun === '1' };
+}
+
+/** Who watches it now: where a launcher was killed, the one that has taken its place. */
+export const keeperOf = async (directory: string, { boot }: ContainerRecord): Promise<Incarnation | undefined> => processesIn(await textOf(join(directory, 'pid')), boot).keeper;
+
 /** Undefined when there is none, or no more. */
 export async function readKept(id: string): Promise<Kept | undefined> {
   const directory = join(registryPath(), id);
+  if (!await isOurs(directory)) return undefined;
   const [state, pids, outcome] = await Promise.all(['state.json', 'pid', 'outcome'].map(name => textOf(join(directory, name))));
-  let record: ContainerRecord;
-  try {
-    record = JSON.parse(state!) as ContainerRecord;
-  } catch {
-    return undefined;  // it is being made, or removed
-  }
-  const [pid, start, keeper, keeperStart] = pids!.trim().split(' ');
-  // After a boot the numbers are of others.
-  const known = record.boot === bootId() && keeperStart !== undefined;
-  return {
-    directory, record,
-    first: known ? { pid: Number(pid), start: start! } : undefined,
-    keeper: known ? { pid: Number(keeper), start: keeperStart } : undefined,
-    outcome: wholeOutcome(outcome!),
+  const record = recordIn(state!, id);
+  return record && { directory, record, ...processesIn(pids!, record.boot), outcome: wholeOutcome(outcome!) };
+}
+
+/** Whether somebody is at work on its start. */
+export const isBeingMade = ({ keeper, record: { boot, maker } }: Kept): boolean => !keeper && boot === bootId() && startTimeOf(maker.pid) === maker.start;
+
+/** Longer than a launcher needs from the directory to the state in it; until then it may be at work. */
+const HALF_MADE = 60_000;
+
+/** Directories whose maker was killed before it could write what they are. */
+export async function allHalfMade(): Promise<string[]> {
+  const directories = (await actions.orGone(readdir(registryPath()), [])).map(name => join(registryPath(), name));
+  const isHalf = async (directory: string): Promise<boolean> => {
+    const found = await lstat(directory).catch(() => undefined);
+    return found !== undefined && Date.now() - found.mtimeMs > HALF_MADE && await isOurs(directory) && await textOf(join(directory, 'state.json')) === '';
   };
+  const half = await Promise.all(directories.map(isHalf));
+  return directories.filter((_, i) => half[i]);
 }
 
 /** All of this user's, the oldest first. */
@@ -73,6 +110,12 @@ export async function takeAwayGroup(record: ContainerRecord): Promise<void> {
 
 /** Nothing is known of it any more. */
 export const forget = (directory: string): Promise<void> => rm(directory, { recursive: true, force: true });
+
+/** The same, unless the name belongs to another container by now. */
+export async function forgetOwn({ id, directory, created, maker }: Pick<ContainerRecord, 'id' | 'created' | 'maker'> & { directory: string }): Promise<void> {
+  const found = recordIn(await textOf(join(directory, 'state.json')), id);
+  if (found?.created === created && found.maker.pid === maker.pid && found.maker.start === maker.start) await forget(directory);
+}
 
 export const noSuchContainer = (id: string, others: string): ContainedError => new ContainedError({
   code: 'ENOENT', errno: -2, syscall: undefined, path: undefined, dest: undefined, step: `find the container ${id}`,
