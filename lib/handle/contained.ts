@@ -234,7 +234,8 @@ export class ContainedProcess extends EventEmitter implements Contained, LaunchL
 
   logs(options: LogOptions = {}): AsyncIterable<LogEntry> {
     if (this.#origin.directory === undefined || !this.#origin.logged) throw notLogged();
-    return readLog(join(this.#origin.directory, 'log'), this.exited, options);
+    // To read what is there nobody has to be kept running.
+    return readLog(join(this.#origin.directory, 'log'), options.follow ? this.exited : this.#exited.promise, options);
   }
 
   async remove({ force = false }: { force?: boolean } = {}): Promise<void> {
