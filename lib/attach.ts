@@ -140,7 +140,10 @@ export async function attach(id: string): Promise<Contained> {
   const ending = await Ending.of(kept).catch(() => { throw noSuchContainer(id, ''); });
   const { command } = kept.record;
   const words = { file: command[0]!, search: '', argv: command, env: kept.record.inheritance.env };
-  return await new ContainedProcess(new Attached(kept, ending), words, LIFE, []).ready;
+  const child = await new ContainedProcess(new Attached(kept, ending), words, LIFE, []).ready;
+  // Or it could still be signalled, and not be removed.
+  if (!lives(kept.first)) await child.exited.catch(() => {});
+  return child;
 }
 
 /** Also where that is the doing of a group above it. */

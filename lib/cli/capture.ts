@@ -25,7 +25,7 @@ export function readOutput(text: string): OutputLimit {
 }
 
 /** As they are, unless they are to be counted. */
-export const stdioOf = ({ maxOutput }: SpawnOptions): Stdio => maxOutput === undefined ? 'inherit' : ['inherit', 'pipe', 'pipe'];
+export const stdioOf = ({ maxOutput }: Pick<SpawnOptions, 'maxOutput'>): Stdio => maxOutput === undefined ? 'inherit' : ['inherit', 'pipe', 'pipe'];
 
 /** Hands on what comes through pipes. Where ours cannot be written to, the command's is closed, so that it gets SIGPIPE as it would without us. */
 export async function passOn({ stdout, stderr }: Contained): Promise<void> {

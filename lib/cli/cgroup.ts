@@ -1,13 +1,11 @@
-// `contained cgroup …`: the table of its commands, from which their helps come too.
+// `contained cgroup …`: the table of its commands.
 import type { CreateCgroupOptions } from '../../types/cgroup.js';
-import { OptionError } from '../index.js';
-import { didYouMean } from '../options/check.js';
-import { flagHelp, row, wrap } from './columns.js';
+import type { Command, Family } from './command.js';
+import { OWN_ERROR } from './exit.js';
 import type { Flag, Used } from './flag.js';
 import { create, each, move, open, ps, remove, set } from './groups.js';
 import { LIMIT_FLAGS, LIMITS_REFUSED, withSwap, type Limited } from './limits.js';
 import { print, printJson } from './output.js';
-import { flagError, parse } from './parse.js';
 import { showEvents, showStats, type Named } from './streams.js';
 import { branchOf, drawn, treeJson } from './tree.js';
 import { duration, UsageError } from './values.js';
@@ -21,16 +19,6 @@ interface Given extends Limited {
   kill?: boolean;
   interval?: number;
   stream?: boolean;
-}
-
-interface Command {
-  /** What follows its name in the usage. */
-  usage: string;
-  about: string;
-  more?: string;
-  flags: readonly Flag<Given>[];
-  /** What is done, with the words; what it resolves to is the exit code. */
-  act(words: readonly string[], given: Given): Promise<number>;
 }
 
 const json = (help: string): Flag<Given> => ({ name: 'json', section: 'Reports', option: 'json', help, read: on => ({ json: on }) });
@@ -59,11 +47,12 @@ async function one([word, ...rest]: readonly string[], most = 0): Promise<Named 
   return { ...await named(word), rest };
 }
 
-const COMMANDS: Readonly<Record<string, Command>> = {
+const COMMANDS: Readonly<Record<string, Pick<Command<Given>, 'usage' | 'about' | 'more' | 'flags' | 'act'>>> = {
   create: {
     usage: '[NAME] [LIMITS]', about: 'make a group and print its name', flags: [...LIMIT_FLAGS, PARENT, THREADED, json('name and directories')],
     more: 'It stays until `contained cgroup rm`. Without NAME a name is made up. As a/b, it is b in the group a.',
-    async act(words, { cgroup = {}, parent, json: asJson = false }) {
+    async act(words, given) {
+      const { cgroup = {}, parent, json: asJson = false } = withSwap(given);
       if (words.length > 1) throw new UsageError(`one group only, so not ${JSON.stringify(words[1])}`);
       return await create(words[0], parent, cgroup, asJson);
     },
@@ -71,8 +60,8 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   set: {
     usage: 'NAME LIMITS', about: 'change limits while they are in force', flags: LIMIT_FLAGS,
     more: 'When one cannot be set, those before it are put back.',
-    async act(words, { cgroup }) {
-      return await set((await one(words)).group, cgroup);
+    async act(words, given) {
+      return await set((await one(words)).group, withSwap(given).cgroup);
     },
   },
   stats: {
@@ -134,57 +123,20 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   },
 };
 
-const NAMES = Object.keys(COMMANDS);
-
-const OVERVIEW = (): string => `Usage: contained cgroup COMMAND
-
-Makes, limits, watches and removes cgroups, on v1, v2 and hybrid hosts alike.
-
-Commands:
-${NAMES.map(name => row(`  ${`${name} ${COMMANDS[name]!.usage}`}`, COMMANDS[name]!.about, 26)).join('\n')}
-
-NAME is the name that a group was created with, looked up from the cgroup of the caller; a/b is the group b
-in it. Or it is a path from the root of the hierarchies, as in /proc/PID/cgroup.
-
-Exit code: 0; 125 with an error; 130 after ^C. For a command's flags see \`contained help cgroup COMMAND\`.
-
-Examples:
-  contained cgroup create web --memory 1G --cpus 2 --set memory.high=900M
-  contained cgroup move web $$ && contained cgroup stats web
-  contained cgroup rm web --kill
-`;
-
-function commandNamed(word: string): [string, Command] {
-  const command = Object.hasOwn(COMMANDS, word) ? COMMANDS[word] : undefined;
-  if (!command) throw new UsageError(`no command ${JSON.stringify(`cgroup ${word}`)}${didYouMean(word, NAMES) || '; see `contained help cgroup`'}`);
-  return [word, command];
-}
-
-export function cgroupHelp(word?: string): string {
-  if (word === undefined) return OVERVIEW();
-  const [name, { usage, about, more, flags }] = commandNamed(word);
-  const text = `${about[0]!.toUpperCase()}${about.slice(1)}.${more === undefined ? '' : ` ${more}`}`;
-  return [`Usage: contained cgroup ${name} ${usage}${flags.length > 0 ? ' [FLAGS]' : ''}`, wrap(text).join('\n'), ...flags.length > 0 ? [flagHelp(flags)] : []].join('\n\n');
-}
-
 /** Words that are no flags, for errors of the library. */
 const WORDS: readonly Used[] = [{ word: 'NAME', option: 'cgroup.name' }, { word: 'NAME', option: 'path' }, { word: 'PID', option: 'pids' }];
 
-export async function cgroupCommand([word, ...args]: readonly string[]): Promise<number> {
-  if (word === undefined) throw new UsageError('no command given; see `contained help cgroup`');
-  if (word === '--help' || word === '-h') {
-    print(OVERVIEW());
-    return 0;
-  }
-  const [name, { flags, act }] = commandNamed(word);
-  const { given, words, help, used } = parse<Given>(args, { name: `cgroup ${name}`, flags, refused: LIMITS_REFUSED });
-  if (help) {
-    print(cgroupHelp(name));
-    return 0;
-  }
-  try {
-    return await act(words, withSwap(given));
-  } catch (error) {
-    throw error instanceof OptionError ? flagError(error, [...WORDS, ...used]) : error;
-  }
-}
+export const CGROUP: Family = {
+  about: 'make, limit, watch and remove cgroups',
+  more: `They are the same on v1, v2 and hybrid hosts. NAME is the name that a group was created with, looked up from the cgroup of the caller; a/b is the group b in it. Or it is a path from the root of the hierarchies, as in /proc/PID/cgroup.
+
+Exit code: 0; 125 with an error; 130 after ^C. For a command's flags see \`contained help cgroup COMMAND\`.`,
+  examples: [
+    'contained cgroup create web --memory 1G --cpus 2 --set memory.high=900M',
+    'contained cgroup move web $$ && contained cgroup stats web',
+    'contained cgroup rm web --kill',
+  ],
+  groups: {
+    Commands: Object.fromEntries(Object.entries(COMMANDS).map(([name, command]) => [name, { words: [], refused: LIMITS_REFUSED, options: WORDS, failure: OWN_ERROR, ...command }])),
+  },
+};

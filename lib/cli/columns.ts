@@ -36,3 +36,11 @@ export function flagHelp(flags: readonly Flag<unknown>[]): string {
 
 /** Names of groups and commands are anybody's, and a terminal obeys what it is shown. */
 export const printable = (text: string): string => text.replace(/[\p{Cc}\p{Cf}]/gu, '?');
+
+/** Columns as wide as they must be. `numbers`: titles of those that end on the right. */
+export function table(titles: readonly string[], rows: readonly (readonly string[])[], numbers: readonly string[] = []): string {
+  const widths = titles.map((title, i) => Math.max(title.length, ...rows.map(cells => cells[i]!.length)));
+  const line = (cells: readonly string[]): string =>
+    cells.map((cell, i) => numbers.includes(titles[i]!) ? cell.padStart(widths[i]!) : cell.padEnd(widths[i]!)).join('   ').trimEnd();
+  return [titles, ...rows].map(line).join('\n');
+}

@@ -1,10 +1,15 @@
 // What a flag is: what it is called, what its help says, and which options it stands for.
 
-export const SECTIONS = ['Isolation', 'File system', 'Names and environment', 'Identity and privileges', 'Limits', 'Group', 'Life', 'Reports'] as const;
+export const SECTIONS = ['Isolation', 'File system', 'Names and environment', 'Identity and privileges', 'Limits', 'Group', 'Life', 'Reports', 'Flags'] as const;
+
+/** What a word can be completed with: what is on this host, or one of these. `running`: containers that run; `held`: namespaces; `command`: one of a shell; `commands`: ours. */
+export type Values = 'container' | 'running' | 'held' | 'command' | 'file' | 'directory' | 'commands' | 'user' | 'namespaces' | readonly string[];
 
 interface Common {
   name: string;
   short?: string;
+  /** Other names, which the help leaves out: docker's. */
+  aliases?: readonly string[];
   section: typeof SECTIONS[number];
   help: string;
   /** Which option an OptionError names when the value is wrong. */
@@ -14,6 +19,7 @@ interface Common {
 export interface ValueFlag<Given> extends Common {
   /** What stands for the value in the help. */
   argument: string;
+  values?: Values;
   /** Whether every one that is given counts, or only the last. */
   repeatable?: true;
   /** Where the value tells which part of the option is meant: that part. */

@@ -5,9 +5,9 @@ import { getSystemErrorMap } from 'node:util';
 import type { Cgroup, CgroupLimits, CreateCgroupOptions } from '../../types/cgroup.js';
 import { ContainedError, createCgroup, openCgroup } from '../index.js';
 import { printable } from './columns.js';
+import { OWN_ERROR } from './exit.js';
 import { note } from './note.js';
 import { print, printJson } from './output.js';
-import { OWN_ERROR } from './run.js';
 import type { Named } from './streams.js';
 import { UsageError } from './values.js';
 

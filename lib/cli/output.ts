@@ -6,13 +6,17 @@ let watched = false;
 let whenGone = (): void => {};
 
 /** `contained help | head` is no error. */
-function watch(): void {
-  if (watched) return;
-  watched = true;
-  process.stdout.on('error', error => {
+function watchStream(stream: NodeJS.WriteStream): void {
+  stream.on('error', error => {
     if ((error as NodeJS.ErrnoException).code !== 'EPIPE') throw error;
     whenGone();
   });
+}
+
+function watch(): void {
+  if (watched) return;
+  watched = true;
+  watchStream(process.stdout);
 }
 
 export function print(text: string): void {
@@ -24,6 +28,19 @@ export function print(text: string): void {
 export async function printed(text: string): Promise<void> {
   watch();
   await new Promise<void>(resolve => void process.stdout.write(text.endsWith('\n') ? text : `${text}\n`, () => resolve()));
+}
+
+let errorsWatched = false;
+
+/** The same for bytes, and for either stream. */
+export async function writtenTo(stream: NodeJS.WriteStream, bytes: Uint8Array): Promise<void> {
+  watch();
+  // To open it makes a pipe non-blocking, see note(), so only when there is something to write.
+  if (stream === process.stderr && !errorsWatched) {
+    errorsWatched = true;
+    watchStream(stream);
+  }
+  await new Promise<void>(resolve => void stream.write(bytes, () => resolve()));
 }
 
 export const printJson = (value: unknown): void => print(JSON.stringify(value, undefined, 2));

@@ -28,14 +28,17 @@ export interface Parsed<Given> {
 const HELP = { type: 'boolean', short: 'h' } as const;
 
 const config = (flags: readonly Flag<unknown>[]): Record<string, { type: 'string' | 'boolean'; short?: string }> => Object.fromEntries([
-  ...flags.map(({ name, short, argument }) => [name, { type: argument === undefined ? 'boolean' : 'string', ...short === undefined ? {} : { short } }] as const),
-  ['help', HELP],
+  ...flags.flatMap(({ name, short, aliases = [], argument }) => {
+    const type = argument === undefined ? 'boolean' : 'string';
+    return [[name, { type, ...short === undefined ? {} : { short } }], ...aliases.map(alias => [alias, { type }])] as [string, { type: 'string' | 'boolean'; short?: string }][];
+  }),
+  ['help', flags.some(({ short }) => short === HELP.short) ? { type: HELP.type } : HELP],
 ]);
 
 function refuse({ name: command, flags, refused = {} }: Grammar<unknown>, rawName: string): never {
   const why = refused[rawName.replace(/^-+/, '')];
   if (why !== undefined) throw new UsageError(`no flag ${rawName}: ${why}`);
-  const near = rawName.startsWith('--') ? didYouMean(rawName, flags.map(flag => `--${flag.name}`)) : '';
+  const near = rawName.startsWith('--') ? didYouMean(rawName, flags.flatMap(({ name, aliases = [] }) => [name, ...aliases]).map(name => `--${name}`)) : '';
   throw new UsageError(`no flag ${rawName}${near || `; see \`contained help ${command}\``}`);
 }
 
@@ -86,11 +89,12 @@ export function parse<Given extends object>(args: readonly string[], grammar: Gr
       continue;
     }
     const { name, rawName, value } = token;
-    if (name === 'help') {
+    // Where -h has a value, as docker's, without one it is what it is everywhere.
+    if (name === 'help' || (rawName === '-h' && value === undefined)) {
       help = true;
       continue;
     }
-    const flag = flags.find(candidate => candidate.name === name) ?? refuse(grammar, rawName);
+    const flag = flags.find(candidate => candidate.name === name || candidate.aliases?.includes(name)) ?? refuse(grammar, rawName);
     const given = read(flag, value, rawName);
     const repeated = flag.argument !== undefined && flag.repeatable;
     values.set(flag, [...repeated ? values.get(flag) ?? [] : [], given]);

@@ -1,78 +1,129 @@
-// `contained run`: one container in the foreground.
-import { constants } from 'node:os';
-import type { Contained, Outcome, Reason } from '../../types/contained.js';
+// `contained run` and `contained explain`.
+import { randomBytes } from 'node:crypto';
+import { existsSync, writeFileSync } from 'node:fs';
 import type { SpawnOptions } from '../../types/options.js';
-import { ContainedError, spawnContained } from '../index.js';
-import { passOn, stdioOf } from './capture.js';
-import { note } from './note.js';
-import { attach, checkInput, onTerminal } from './terminal.js';
-import { notice, statsLine, traceTable } from './words.js';
+import { explain, spawnContained } from '../spawn.js';
+import { makeRegistry } from '../host/registry.js';
+import type { Command } from './command.js';
+import { EXIT_CODES, OWN_ERROR } from './exit.js';
+import { checkTogether, FLAGS, NOT_HERE, type Given } from './flags.js';
+import type { Used } from './flag.js';
+import { inForeground, runInForeground } from './foreground.js';
+import { open } from './groups.js';
+import { withSwap } from './limits.js';
+import { print } from './output.js';
+import { withSources } from './sources.js';
+import { STOP_SIGNAL, STOP_TIMEOUT } from './stop.js';
+import { UsageError } from './values.js';
 
-export const OWN_ERROR = 125;
-const NOT_EXECUTABLE = 126;
-const NOT_FOUND = 127;
-const TIMED_OUT = 124;
-
-const FORWARDED = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const;
-
-const OURS: readonly Reason[] = ['timeout', 'cpu-timeout', 'output'];
-
-/** As docker run, sh(1) and, for what we have ended, timeout(1). */
-export function exitCode({ reason, code, signal }: Outcome): number {
-  if (signal !== null) return 128 + constants.signals[signal];
-  return OURS.includes(reason) && code === 0 ? TIMED_OUT : code!;
+interface Call {
+  options: SpawnOptions;
+  background: boolean;
+  stats: boolean;
+  interactive: boolean;
+  files: readonly { path: string; text(child: { id: string | undefined; pid: number | undefined }): string }[];
 }
 
-export function errorCode(error: unknown): number {
-  if (!(error instanceof ContainedError) || error.syscall !== 'exec') return OWN_ERROR;
-  return error.code === 'ENOENT' || error.code === 'ENOTDIR' ? NOT_FOUND : NOT_EXECUTABLE;
-}
-
-/** The container has a session of its own, so a ^C at the terminal reaches us only. */
-function forwardSignals(child: Contained): () => void {
-  const forward = (signal: NodeJS.Signals): void => void child.kill(signal);
-  for (const signal of FORWARDED) process.on(signal, forward);
-  return () => {
-    for (const signal of FORWARDED) process.off(signal, forward);
+/** What `contained stop` has to know is a label: nothing else of the options is kept. */
+function labelsOf({ labels, killSignal, killGrace }: SpawnOptions): Record<string, string> {
+  return {
+    ...labels,
+    ...killSignal === undefined ? {} : { [STOP_SIGNAL]: String(killSignal) },
+    ...killGrace === undefined ? {} : { [STOP_TIMEOUT]: String(killGrace) },
   };
 }
 
-/** The options with the streams that a command in the foreground has: those of the caller, or a terminal like its own. */
-export const inForeground = (options: SpawnOptions): SpawnOptions => options.tty ? onTerminal(options) : { ...options, stdio: stdioOf(options) };
-
-/** What the container is run with that is not of the container. */
-export interface Foreground {
-  stats?: boolean | undefined;
-  interactive?: boolean | undefined;
+/** The flags as options. */
+async function callOf(given: Given, used: readonly Used[]): Promise<Call> {
+  checkTogether(used);
+  const { stats = false, joined, interactive = false, background = false, networkOf, cidfile, pidfile, autoRemove, ...rest } = withSwap(given);
+  if (joined !== undefined && rest.cgroup) throw new UsageError('--cgroup: a group that is there has its limits, see `contained cgroup set`');
+  if (cidfile !== undefined && existsSync(cidfile)) throw new UsageError(`--cidfile: ${cidfile} is there; is the container of that name still in use?`);
+  if (autoRemove === false && !background) throw new UsageError('--rm=false: needs --detach; what others write is not kept, so there is nothing to remember');
+  const ns = await withSources(rest.ns, networkOf);
+  const options: SpawnOptions = {
+    ...rest,
+    ...ns === undefined ? {} : { ns },
+    ...joined === undefined ? {} : { cgroup: await open(joined) },
+    ...background ? { detached: true, ...autoRemove === undefined ? {} : { autoRemove } } : {},
+  };
+  const files = [
+    ...cidfile === undefined ? [] : [{ path: cidfile, text: ({ id = '' }) => id }],
+    ...pidfile === undefined ? [] : [{ path: pidfile, text: ({ pid = 0 }) => String(pid) }],
+  ] as Call['files'];
+  return { options, background, stats, interactive, files };
 }
 
-/** Waits for its end, with the caller's terminal joined to its own where it has one. */
-async function follow(child: Contained, terminal: boolean, interactive: boolean): Promise<Outcome> {
-  const attached = terminal ? attach(child, interactive) : undefined;
-  const passed = terminal ? undefined : passOn(child);
-  const stop = forwardSignals(child);
-  try {
-    const [outcome] = await Promise.all([child.exited, passed]);
-    await attached?.written;
-    return outcome;
-  } finally {
-    stop();
-    attached?.detach();
+/** With a name, so that other commands find it; nobody should miss a command for want of a place to keep names. */
+function withName(options: SpawnOptions): SpawnOptions {
+  if (options.id === undefined && options.labels === undefined) {
+    try {
+      makeRegistry();
+    } catch {
+      return options;
+    }
   }
+  const labels = labelsOf(options);
+  return { ...options, id: options.id ?? randomBytes(6).toString('hex'), ...Object.keys(labels).length > 0 ? { labels } : {} };
 }
 
-/** Runs it to its end; what it returns is the exit code. */
-export async function runCommand(options: SpawnOptions, [file = '', ...args]: readonly string[], { stats = false, interactive = false }: Foreground): Promise<number> {
-  const terminal = Boolean(options.tty);
-  if (terminal && interactive) checkInput();
-  const child = spawnContained(file, args, inForeground(options));
-  const noteSteps = (): void => note(`steps of the start\n${traceTable(child.trace ?? [])}`);
-  // Not into the middle of what is on the screen.
-  if (options.trace && !terminal) child.once('spawn', noteSteps);
-  const outcome = await follow(child, terminal, interactive);
-  if (options.trace && terminal) noteSteps();
-  const why = notice(outcome);
-  if (why !== undefined) note(why);
-  if (stats) note(statsLine(outcome));
-  return exitCode(outcome);
+function start(options: SpawnOptions, [file = '', ...args]: readonly string[], files: Call['files']): ReturnType<typeof spawnContained> {
+  const child = spawnContained(file, args, options);
+  if (files.length > 0) child.once('spawn', () => {
+    for (const { path, text } of files) writeFileSync(path, text(child));
+  });
+  return child;
 }
+
+async function inBackground(child: ReturnType<typeof spawnContained>): Promise<number> {
+  await child.ready;
+  print(child.id!);
+  return 0;
+}
+
+function checkCommand(name: string, words: readonly string[]): void {
+  if (words.length === 0) throw new UsageError(`no command given, as in \`contained ${name} -- sh\``);
+}
+
+export const RUN: Command<Given> = {
+  usage: '[--] COMMAND [ARGUMENT...]',
+  about: 'run a command in a new container',
+  more: `By default the command sees the host's files, read-only, as nobody, with a /tmp of its own, and neither processes nor network of the host. When it ends everything is taken away.
+Standard streams are handed on, or with -it joined to a terminal of its own, for which ^C is a key like any other; SIGINT, SIGTERM, SIGHUP and SIGQUIT are forwarded. With -d it goes on by itself, and what it writes is kept for \`contained logs\`.`,
+  examples: [
+    `contained run -- sh -c 'id; ps; mount'`,
+    `contained run -m 256M --cpus 0.5 --pids-limit 50 --timeout 10s -v "$PWD":/job:ro -w /job -- node script.js`,
+    'contained run -it --rootfs ./alpine --hostname box -- /bin/sh',
+    'contained run -d --name web -- node server.js && contained logs -f web',
+  ],
+  after: EXIT_CODES,
+  flags: FLAGS,
+  refused: NOT_HERE,
+  words: ['command', 'file'],
+  command: true,
+  failure: OWN_ERROR,
+  async act(words, given, used) {
+    checkCommand('run', words);
+    const { options, background, stats, interactive, files } = await callOf(given, used);
+    const named = withName(options);
+    if (background) return await inBackground(start(named, words, files));
+    return await runInForeground(named, { stats, interactive }, ready => start(ready, words, files));
+  },
+};
+
+export const EXPLAIN: Command<Given> = {
+  usage: '[--] COMMAND [ARGUMENT...]',
+  about: 'show what run would do, without doing it',
+  more: `\`host\` is done before the process is made, \`release\` while it sets up, and \`undo\` when it has ended; \`child\` is done by the process itself, from top to bottom, up to the command. What makes up a name is left out unless one is given.`,
+  flags: FLAGS,
+  refused: NOT_HERE,
+  words: ['command', 'file'],
+  command: true,
+  failure: OWN_ERROR,
+  async act(words, given, used) {
+    checkCommand('explain', words);
+    const { options, background } = await callOf(given, used);
+    print(String(explain(words[0]!, words.slice(1), background ? options : inForeground(options))));
+    return 0;
+  },
+};

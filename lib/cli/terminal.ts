@@ -18,7 +18,7 @@ function callerSize(): TerminalSize | undefined {
 }
 
 /** The size of the caller's terminal and what it is called, which `env` may say otherwise. */
-export const onTerminal = (options: SpawnOptions): SpawnOptions => ({
+export const onTerminal = <T extends Pick<SpawnOptions, 'tty' | 'env'>>(options: T): T => ({
   ...options,
   tty: callerSize() ?? true,
   env: options.env === 'inherit' ? 'inherit' : { TERM: process.env['TERM'] ?? 'xterm', ...options.env },

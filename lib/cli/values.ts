@@ -36,6 +36,9 @@ export function duration(text: string): number {
   return Number(match[1]) * MILLISECONDS[match[2]!]!;
 }
 
+/** As `duration`, but a number alone is seconds, as in docker. Milliseconds. */
+export const seconds = (text: string): number => duration(/^\d+(\.\d+)?$/.test(text) ? `${text}s` : text);
+
 /** `SIGTERM`, `term`, `15`. */
 export function signalName(text: string): NodeJS.Signals | number {
   if (/^\d+$/.test(text)) return Number(text);
@@ -44,6 +47,8 @@ export function signalName(text: string): NodeJS.Signals | number {
   if (!(full in constants.signals)) throw wrong('a signal, as TERM, SIGTERM or 15', text);
   return full as NodeJS.Signals;
 }
+
+export const SIGNALS: readonly string[] = Object.keys(constants.signals).map(name => name.slice(3));
 
 /** Both sides of the first `=`. */
 export function pair(text: string, expected: string): [string, string] {

@@ -15,6 +15,22 @@ export function bytes(count: number): string {
   return `${unit === 0 ? count : count.toFixed(1)} ${units[unit]}`;
 }
 
+const SPANS: readonly [seconds: number, name: string][] = [[7 * 86400, 'week'], [86400, 'day'], [3600, 'hour'], [60, 'minute'], [1, 'second']];
+
+/** As `5 minutes`: since then, in the largest unit of which there are two. */
+export function elapsed(since: Date, now = Date.now()): string {
+  const seconds = Math.max(0, Math.floor((now - since.getTime()) / 1000));
+  const [size, name] = SPANS.find(([span]) => seconds >= 2 * span) ?? [1, 'second'];
+  const count = Math.floor(seconds / size);
+  return count === 0 ? 'less than a second' : `${count} ${name}${count === 1 ? '' : 's'}`;
+}
+
+/** `1:02.50`, as ps and top write it. */
+export function clock(ms: number): string {
+  const minutes = Math.floor(ms / 60_000);
+  return `${minutes}:${((ms - minutes * 60_000) / 1000).toFixed(2).padStart(5, '0')}`;
+}
+
 const how = ({ code, signal }: Outcome): string => signal === null ? `exit code ${code}` : signal;
 
 function usage({ wallMs, userMs, systemMs, memoryPeak, pidsPeak, oomKills, throttledMs, ioReadBytes, ioWriteBytes }: Usage): string[] {

@@ -49,7 +49,8 @@ export class ContainedProcess extends LaunchedProcess implements Contained {
   logs(options: LogOptions = {}): AsyncIterable<LogEntry> {
     const { directory, logged } = this.inner.origin;
     if (directory === undefined || !logged) throw notLogged();
-    return readLog(join(directory, 'log'), this.inner.exited(), options);
+    // To read what is there nobody has to be kept running.
+    return readLog(join(directory, 'log'), options.follow ? this.exited : this.inner.exited(), options);
   }
 
   async remove({ force = false }: { force?: boolean } = {}): Promise<void> {

@@ -1,0 +1,85 @@
+// `contained events`: what happens in containers.
+import { watch } from 'node:fs';
+import type { ContainedEvent } from '../../types/live.js';
+import { containers } from '../attach.js';
+import { ContainedError } from '../errors.js';
+import { makeRegistry, registryPath } from '../host/registry.js';
+import type { Command } from './command.js';
+import { toldCode } from './exit.js';
+import { printed, untilInterrupted } from './output.js';
+import { find, findRunning, ID, noteFailure, runs, type Target } from './targets.js';
+
+type Event = ContainedEvent | { type: 'start' };
+
+function detail(event: Event): string {
+  switch (event.type) {
+    case 'populated': case 'frozen': return ` ${event.value}`;
+    case 'memoryPressure': return ` ${event.level}`;
+    case 'pressure': return ` ${event.resource} ${event.kind}`;
+    case 'exit': {
+      const code = toldCode(event.outcome);
+      return code === undefined ? '' : ` ${code} ${event.outcome.reason}`;
+    }
+    case 'start': return '';
+    default: return ` ${event.count}`;
+  }
+}
+
+const tell = (id: string, event: Event, json: boolean): Promise<void> => {
+  const time = new Date().toISOString();
+  return printed(json ? JSON.stringify({ time, id, ...event }) : `${time} ${id} ${event.type}${detail(event)}`);
+};
+
+async function follow({ id, child }: Target, json: boolean): Promise<void> {
+  try {
+    for await (const event of child.events()) await tell(id, event, json);
+  } catch (error) {
+    noteFailure(id, error);
+  }
+}
+
+/** Those that run now, and those that begin later, for ever. */
+async function followAll(json: boolean): Promise<void> {
+  const known = new Set((await containers()).map(({ id, created }) => `${id} ${created.toISOString()}`));
+  const now = (await containers()).filter(runs);
+  let wake = (): void => {};
+  // A container's file `pid` is there when its command runs; what is watched is the directory of all, so it is looked for a little later.
+  makeRegistry();
+  watch(registryPath(), () => wake());
+  for (const { id } of now) await find(id).then(target => void follow(target, json), () => {});
+  for (;;) {
+    const changed = new Promise<void>(resolve => { wake = resolve; });
+    let starting = false;
+    for (const info of await containers()) {
+      const key = `${info.id} ${info.created.toISOString()}`;
+      if (known.has(key)) continue;
+      if (info.state === 'starting') {
+        starting = true;
+        continue;
+      }
+      known.add(key);
+      const target = await find(info.id).catch((error: unknown) => {
+        if (error instanceof ContainedError) return undefined;
+        throw error;
+      });
+      await tell(info.id, { type: 'start' }, json);
+      if (target) void follow(target, json);
+    }
+    await Promise.race([changed, ...starting ? [new Promise(resolve => setTimeout(resolve, SOON))] : []]);
+  }
+}
+
+const SOON = 20;
+
+export const EVENTS: Command<{ json?: boolean }> = {
+  usage: '[NAME...]', about: 'what happens in containers from now on', words: ['running'], options: ID,
+  more: 'A line each: the time, the name of the container and the event: oom, oomKill, high, max and pidsMax with how often, populated, frozen, memoryPressure; exit with the exit code and the reason. It ends with the last of those named; without names it tells of all, also of those that start later, until ^C.',
+  flags: [{ name: 'json', section: 'Flags', option: 'json', help: 'an object in each line', read: on => ({ json: on }) }],
+  async act(words, { json = false }) {
+    if (words.length === 0) return await untilInterrupted(() => followAll(json));
+    const found: Target[] = [];
+    for (const id of new Set(words)) await findRunning(id, 'watch').then(target => found.push(target), (error: unknown) => noteFailure(id, error));
+    const code = await untilInterrupted(async () => void await Promise.all(found.map(target => follow(target, json))));
+    return found.length < new Set(words).size ? 1 : code;
+  },
+};
