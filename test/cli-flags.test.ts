@@ -15,6 +15,10 @@ const before = surroundings();
 
 /** Flags, a script, and what it must print. */
 const effects: [title: string, flags: string[], script: string, expected: RegExp][] = [
+  ['-h is docker’s for it', ['-h', 'box'], 'hostname', /^box\n$/],
+  ['--workdir is docker’s for --cwd', ['--workdir', '/usr/bin'], 'pwd', /^\/usr\/bin\n$/],
+  ['--cap-drop ALL leaves what --cap-add adds', ['--cap-drop', 'ALL', '--cap-add', 'NET_RAW'], 'grep CapEff /proc/self/status', /:\s0000000000002000\n$/],
+  ['--rm changes nothing in the foreground', ['--rm'], 'echo here', /^here\n$/],
   ['--hostname sets the host name', ['--hostname', 'box'], 'hostname', /^box\n$/],
   ['--domainname sets the domain name', ['--domainname', 'example.org'], 'cat /proc/sys/kernel/domainname', /^example\.org\n$/],
   ['-w sets the working directory', ['-w', '/usr/bin'], 'pwd', /^\/usr\/bin\n$/],
@@ -188,7 +192,21 @@ const mistakes: [args: string[], message: RegExp][] = [
   [['run', '--hostname', 'box'], /^contained: no command given, as in `contained run -- sh`\n$/],
   [['rum', '--', 'true'], /^contained: no command "rum" \(did you mean run\?\)\n$/],
   [['help', 'probbe'], /^contained: no command "probbe" \(did you mean probe\?\)\n$/],
-  [['probe', '--jsn'], /^contained: probe takes no --jsn \(did you mean --json\?\)\n$/],
+  [['probe', '--jsn'], /^contained: no flag --jsn \(did you mean --json\?\)\n$/],
+  [['probe', 'json'], /^contained: probe takes no json\n$/],
+  [['run', '--cap-drop', 'NET_RWA', '--', 'true'], /^contained: --cap-drop: no such capability "NET_RWA" \(did you mean NET_RAW\?\)\n$/],
+  [['run', '--name', 'a b', '--', 'true'], /^contained: --name: expected a name of up to 100 letters.*, got "a b"\n$/],
+  [['run', '-d', '-t', '--', 'sh'], /^contained: --tty: expected nothing with detached/],
+  [['run', '-d', '--timeout', '5s', '--', 'true'], /^contained: --timeout: expected nothing with detached/],
+  [['run', '--log-size', '1M', '--', 'true'], /^contained: --log-size: expected detached: true beside it/],
+  [['run', '--rm=false', '--', 'true'], /^contained: --rm=false: needs --detach/],
+  [['run', '--restart', 'always', '--', 'true'], /^contained: no flag --restart: nothing watches over it/],
+  [['run', '-p', '80:80', '--', 'true'], /^contained: no flag -p: there is no network but/],
+  [['run', '-h', '--', 'true'], /^contained: -h: needs a value, NAME\n$/],
+  [['run', '--network', 'container:contained-no-such', '--', 'true'], /^contained: find the container contained-no-such: ENOENT/],
+  [['unpase', 'x'], /^contained: no command "unpase" \(did you mean unpause\?\)\n$/],
+  [['help', 'cgroup', 'crate'], /^contained: no command "cgroup crate" \(did you mean create\?\)\n$/],
+  [['completion', 'fsh'], /^contained: expected one of bash, zsh, got "fsh" \(did you mean zsh\?\)\n$/],
   [[], /^contained: no command given; see `contained help`\n$/],
 ];
 

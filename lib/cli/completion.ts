@@ -108,7 +108,7 @@ _contained_give() {
       [[ $cur == *,* ]] && front=\${cur%,*},
       compopt -o nospace
       mapfile -t COMPREPLY < <(compgen -P "$front" -W ${quoted(KINDS.join(' '))} -- "\${cur##*,}");;
-    =*)
+    '='*)
       mapfile -t COMPREPLY < <(compgen -W "\${1#=}" -- "$cur")
       [[ \${COMPREPLY[0]} == *[=:] ]] && compopt -o nospace;;
   esac
@@ -180,7 +180,7 @@ _contained_give() {
     running) list=(\${(f)"$("$program" ps -q 2>/dev/null)"}); compadd -a list;;
     held) list=(\${(f)"$("$program" ns ls -q 2>/dev/null)"}); compadd -a list;;
     namespaces) compset -P '*,'; compadd -q -S , -- ${KINDS.join(' ')};;
-    =*)
+    '='*)
       if [[ $PREFIX == container:* ]]; then
         compset -P '*:'
         _contained_give running
