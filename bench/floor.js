@@ -3,13 +3,13 @@ import { spawn, spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { createInterface } from 'node:readline';
 
-function compile(output, source, input) {
+export function compile(output, source, input) {
   const { status, stderr, error } = spawnSync('gcc', ['-O2', '-static', '-Wall', '-Wextra', '-x', 'c', '-o', output, source], { input, encoding: 'utf8' });
   if (status !== 0) throw new Error(`gcc ${source}: ${error?.message ?? stderr}`);
 }
 
 export const buildTrue = output => compile(output, '-', 'int main(void) { return 0; }\n');
-export const buildFloor = output => compile(output, fileURLToPath(new URL('floor.c', import.meta.url)));
+export const buildFloor = (output, source = 'floor.c') => compile(output, fileURLToPath(new URL(source, import.meta.url)));
 
 /** A running floor.c, one per case. */
 export class Floor {

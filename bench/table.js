@@ -25,6 +25,9 @@ function markdown([head, ...rows]) {
   return [line(head), line(rule), ...rows.map(line)].join('\n');
 }
 
+/** The runs of several contenders. */
+export const runsTable = (rows, asMarkdown) => (asMarkdown ? markdown : plain)([HEAD, ...rows.map(row => rowOf(row, rows))]);
+
 /** The whole report as text. */
 export function report({ host, cases, block, launcherKB, targets, remarks }, asMarkdown) {
   const table = asMarkdown ? markdown : plain;

@@ -103,7 +103,7 @@ tidy('without a group the first process ends, and what is of its process group',
 }, { skip: needsNoLimits });
 
 tidy('each has a group below that of the container, and its limits within', async t => {
-  await within({ cgroup: { pids: { max: 30 } } }, async host => {
+  await within({ cgroup: { pids: { max: 30 }, cpu: { max: 4 } } }, async host => {
     const child = await host.exec(['sleep', '1000'], { stdio: 'ignore', cgroup: { pids: { max: 5 }, memory: { max: '32M' } } }).ready;
     for (const [hierarchy, path] of Object.entries(child.cgroup)) if (host.cgroup[hierarchy]) t.ok(path.startsWith(`${host.cgroup[hierarchy]}/`), hierarchy);
     const pids = hierarchies.v1.has('pids') ? child.cgroup['pids']! : child.cgroup['unified']!;
@@ -129,6 +129,10 @@ tidy('each has a group below that of the container, and its limits within', asyn
     const total = await host.stats();
     t.ok(total, 'the container still tells what it uses');
     t.match(await host.exec('true', { stdio: 'ignore' }).exited, { code: 0 }, 'one without limits');
+  });
+  await within({ cgroup: { pids: { max: 30 } } }, async host => {
+    const outcome = await host.exec('true', { stdio: 'ignore', cgroup: { cpu: { max: 1 } } }).exited.then(({ code }) => code, (error: ContainedError) => `${error.code}: ${error.hint}`);
+    t.match(outcome, hierarchies.v1.has('cpu') ? 0 : /^(0|ENOTSUP: the container's group has not that controller.*)$/, 'what the container has not itself');
   });
 }, { skip: needsLimits });
 
@@ -209,9 +213,22 @@ for (const [name, options, more] of [
     await within(options, async host => {
       const process = host as ContainedProcess;
       const stdio = more.tty ? {} : { stdio: 'ignore' } as const;
-      const probe = process.exec('true', { ...stdio, ...more, trace: true });
-      probe.stdout?.resume();
-      await once(probe, 'close');
+      const traced = async () => {
+        const probe = process.exec('true', { ...stdio, ...more, trace: true });
+        probe.stdout?.resume();
+        await once(probe, 'close');
+        return probe;
+      };
+      const first = await traced(), probe = await traced();
+      // On v2 the first with limits divides the group of the container.
+      const dividing = first.trace!.filter(({ list }) => list === 'join').length - probe.trace!.filter(({ list }) => list === 'join').length;
+      for (let index = 0; index < dividing; ++index) {
+        await within(options, async another => {
+          const halved = (another as ContainedProcess).exec('true', { ...stdio, ...more }, { list: 'join', index, errno: 5 });
+          t.match(await errorOf(() => halved.exited), { code: 'EIO' }, first.trace!.filter(({ list }) => list === 'join')[index]!.step);
+          t.match(await another.exec('true', { ...stdio, ...more }).exited, { code: 0 }, 'the next one works');
+        });
+      }
       const steps = probe.trace!.map(({ list, step }) => ({ list, step }));
       const word = mark();
       const before = surroundings();

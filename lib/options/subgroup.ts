@@ -6,7 +6,7 @@ import { enabledIn, groupName } from '../host/cgroups.js';
 import { byDirectory, countersOf, killingGroup, timeIn, v1Cpuset } from './cgroup.js';
 import * as check from './check.js';
 import type { Limit } from './controllers/limit.js';
-import { hierarchyOf, LIMITS, notInGroup, resolveLimits, writesOf } from './controllers/limits.js';
+import { hierarchyOf, LIMITS, resolveLimits, writesOf } from './controllers/limits.js';
 import { resolveDevices } from './devices.js';
 import { isPlaced, v1Places } from './place.js';
 import type { CgroupSetting, Entered, Placement } from './settings.js';
@@ -24,7 +24,7 @@ function placeIn(above: Placement, limits: readonly Limit[]): { where: Placement
   const hierarchies = limits.map(limit => ({ limit, hierarchy: hierarchyOf(limit) }));
   const onV2 = [...new Set(hierarchies.filter(({ limit, hierarchy }) => hierarchy === '' && limit.controller !== 'cgroup').map(({ limit }) => limit.controller))];
   const lacking = hierarchies.find(({ limit, hierarchy }) => hierarchy === '' && !above.unified?.controllers.includes(limit.controller) && limit.controller !== 'cgroup');
-  if (lacking) throw notInGroup(lacking.limit.path);
+  if (lacking) throw notSupported(`set ${lacking.limit.path}`, "the container's group has not that controller: give the container a limit of it, so that it gets one");
   const enabled = above.unified ? enabledIn(above.unified.directory) : [];
   // Where the container has no group on a v1 hierarchy there is nothing of it to be below of.
   const elsewhere = v1Places([...new Set(hierarchies.map(({ hierarchy }) => hierarchy))].filter(c => c !== '' && !above.v1.has(c)), undefined, name);
