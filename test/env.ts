@@ -129,7 +129,8 @@ export const surroundings = (): Surroundings => ({
   children: children(),
   descriptors: descriptors(),
   mounts: text('/proc/self/mountinfo'),
-  temporary: list(tmpdir()).filter(name => name.startsWith('spawn-contained')).sort(),
+  // Without $XDG_RUNTIME_DIR names are kept there; the directory of all stays.
+  temporary: list(tmpdir()).filter(name => name.startsWith('spawn-contained') && name !== `spawn-contained.${process.getuid!()}`).sort(),
 });
 
 /** That everything is as it was; streams of the event loop may take a few turns to close. */

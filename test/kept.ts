@@ -4,10 +4,10 @@ import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { containers, type SpawnOptions } from 'spawn-contained';
-import { registryPath } from '../dist/lib/host/registry.js';
+import { makeRegistry, registryPath } from '../dist/lib/host/registry.js';
 import { fixture, processesWith, until } from './env.js';
 
-registryPath();  // it stays
+makeRegistry();  // it stays
 
 let names = 0;
 
