@@ -230,7 +230,9 @@ export interface SpawnOptions {
   /**
    * Whether it goes on when Node ends; the launcher (less than a megabyte) stays for it. It keeps Node
    * running only while it starts, or when `exited` is asked for; timeouts, which end with Node, cannot be given. What it writes goes to a log (`logs()`), unless `stdio` says where else, which then
-   * may have no pipe. Default false: it ends when Node ends, in whatever way.
+   * may have no pipe. The launcher stays in the cgroup of Node: where a service manager kills that with the service
+   * (systemd.kill(5), KillMode=), give the service KillMode=process, or start it from a scope of its own. Default false: it ends when
+   * Node ends, in whatever way.
    */
   detached?: boolean;
   /** Texts that `containers()` and `inspect()` tell again. Needs `id` or `detached`. */
