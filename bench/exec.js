@@ -3,7 +3,7 @@
 //   node bench/exec.js [--quick] [--hold] [--markdown]      (root)
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -45,8 +45,11 @@ function startOci(name, sandbox, { directory, rootfs }) {
   const config = ociConfig({ ...sandbox, file: '/pause' }, rootfs);
   config.linux.resources = { pids: { limit: LIMITS.pids.max } };
   writeFileSync(`${bundle}/config.json`, JSON.stringify(config));
-  const { status, stderr, error } = spawnSync(name, ['--root', root, 'run', '-d', '--bundle', bundle, id], { stdio: ['ignore', 'ignore', 'pipe'], encoding: 'utf8' });
-  const missing = error ? 'not installed' : status === 0 ? undefined : `refuses: ${stderr.trim().split('\n')[0]}`;
+  // Not a pipe: the container would hold it, and keep us waiting for its end.
+  const words = `${directory}/${name}.err`, errors = openSync(words, 'w');
+  const { status, error } = spawnSync(name, ['--root', root, 'run', '-d', '--bundle', bundle, id], { stdio: ['ignore', 'ignore', errors] });
+  closeSync(errors);
+  const missing = error ? 'not installed' : status === 0 ? undefined : `refuses: ${readFileSync(words, 'utf8').trim().split('\n')[0]}`;
   return { missing, command: [name, '--root', root, 'exec', id, '/true'], stop: () => spawnSync(name, ['--root', root, 'delete', '-f', id]) };
 }
 

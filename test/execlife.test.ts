@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
-import { createCgroup, spawnContained, type Contained, type ContainedError, type ExecOptions, type SpawnOptions } from 'spawn-contained';
+import { type Contained, type ContainedError, createCgroup, type ExecOptions, spawnContained, type SpawnOptions, sweep } from 'spawn-contained';
 import type { ContainedProcess } from '../dist/lib/handle/contained.js';
 import { hierarchies, mark, needsLimits, needsNoLimits, needsRoot, processesWith, root, runFixture, sameAs, surroundings, tidy, until } from './env.js';
 import { errorOf } from './groups.js';
@@ -259,7 +259,8 @@ for (const victim of ['node', 'launcher', 'both'] as const) {
       else t.equal(result.signal, 'SIGKILL', result.stderr);
       t.ok(await until(() => processesWith(`sleep\0${word}`).length === 0), `after ${delay} ms: nobody is left`);
     }
-    if (victim !== 'both') t.same(await sameAs(before), before, 'nothing is left behind');
+    if (victim === 'both') await sweep();
+    t.same(await sameAs(before), before, 'nothing is left behind');
   });
 }
 
