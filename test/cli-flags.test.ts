@@ -219,6 +219,12 @@ for (const [args, message] of mistakes) {
   });
 }
 
+void t.test('explain as JSON is the program as explain() gives it', async t => {
+  const { code, stdout } = contained('explain', '--json', '--hostname', 'box', '--', 'true');
+  const { child } = JSON.parse(stdout) as { child: { op: string; name?: string; file?: string }[] };
+  t.match([code, child.find(({ op }) => op === 'sethostname')!.name, child.at(-1)!.file], [0, 'box', 'true']);
+});
+
 t.test('help is to be had everywhere, and names every flag', async t => {
   const run = contained('help', 'run');
   t.same(contained('run', '--help'), run);

@@ -7,11 +7,11 @@ import { makeRegistry } from '../host/registry.js';
 import type { Command } from './command.js';
 import { EXIT_CODES, OWN_ERROR } from './exit.js';
 import { checkTogether, FLAGS, NOT_HERE, type Given } from './flags.js';
-import type { Used } from './flag.js';
+import type { Flag, Used } from './flag.js';
 import { inForeground, runInForeground } from './foreground.js';
 import { open } from './groups.js';
 import { withSwap } from './limits.js';
-import { print } from './output.js';
+import { print, printJson } from './output.js';
 import { withSources } from './sources.js';
 import { STOP_SIGNAL, STOP_TIMEOUT } from './stop.js';
 import { UsageError } from './values.js';
@@ -111,19 +111,28 @@ Standard streams are handed on, or with -it joined to a terminal of its own, for
   },
 };
 
-export const EXPLAIN: Command<Given> = {
+/** What `explain` takes beside. */
+interface Explained extends Given {
+  json?: boolean;
+}
+
+const AS_JSON: Flag<Explained> = { name: 'json', section: 'Reports', option: 'json', help: 'the lists of ops as JSON', read: on => ({ json: on }) };
+
+export const EXPLAIN: Command<Explained> = {
   usage: '[--] COMMAND [ARGUMENT...]',
   about: 'show what run would do, without doing it',
   more: `\`host\` is done before the process is made, \`release\` while it sets up, and \`undo\` when it has ended; \`child\` is done by the process itself, from top to bottom, up to the command. What makes up a name is left out unless one is given.`,
-  flags: FLAGS,
+  flags: [...FLAGS, AS_JSON],
   refused: NOT_HERE,
   words: ['command', 'file'],
   command: true,
   failure: OWN_ERROR,
-  async act(words, given, used) {
+  async act(words, { json, ...given }, used) {
     checkCommand('explain', words);
     const { options, background } = await callOf(given, used);
-    print(String(explain(words[0]!, words.slice(1), background ? options : inForeground(options))));
+    const program = explain(words[0]!, words.slice(1), background ? options : inForeground(options));
+    if (json) printJson(program);
+    else print(String(program));
     return 0;
   },
 };
