@@ -30,6 +30,7 @@ t.test('a shell: its size, a new size, ^C, and an exit code', async t => onScree
   t.ok(await screen.shows(/^some words\nsome words$/m), 'an echo and a copy');
   screen.press('C-d');
   screen.type('exit 42');
+  await screen.shows(/\n\$ ?$/);  // what is typed before is for whoever has ended
   screen.type('echo code $?');
   t.ok(await screen.shows(/^code 42$/m));
 }));
@@ -40,6 +41,7 @@ t.test('^C ends a command that knows nothing of it', async t => onScreen(t as ne
   await until(() => processesWith(`sleep\0${word}`).length > 0);
   await sleep(100);
   screen.press('C-c');
+  await screen.shows(/\n\$ ?$/);
   screen.type('echo code $?');
   t.ok(await screen.shows(/^code 130$/m));
 }));
