@@ -134,6 +134,7 @@ t.test('exec -it: a shell in the container of another', async t => {
     await new Promise(resolve => setTimeout(resolve, 500));
     screen.press('C-c');
     screen.type('exit 7');
+    await screen.shows(/\n\$ ?$/);  // what is typed before is for whoever has ended
     screen.type('echo code $?');
     t.ok(await screen.shows(/^code 7$/m));
   });
