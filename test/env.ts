@@ -175,7 +175,7 @@ export function runFixture(name: string, args: readonly string[] = [], options: 
   const { before = [], ...rest } = options;
   const [file, ...words] = [...before, process.execPath, '--unhandled-rejections=strict', fixture(name), ...args];
   return new Promise(resolve => {
-    execFile(file!, words, { timeout: 60_000, killSignal: 'SIGKILL', ...rest, encoding: 'utf8', env: { ...process.env, NODE_OPTIONS: '' } }, (error, stdout, stderr) => {
+    execFile(file!, words, { timeout: 60_000, killSignal: 'SIGKILL', ...rest, encoding: 'utf8', env: { ...process.env, ...rest.env, NODE_OPTIONS: '' } }, (error, stdout, stderr) => {
       resolve({ code: error ? error.code ?? null : 0, signal: error?.signal ?? null, stdout, stderr });
     });
   });
