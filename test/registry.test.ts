@@ -83,8 +83,8 @@ tidy('two processes race for one name: one of them wins', async t => {
 
 void t.test('one in the foreground is found by another process, and its state goes with it, however it ends', async t => {
   for (const how of ['ends', 'killed', 'node', 'both'] as const) {
-    const id = name(), word = mark();
-    const one = await starter([{ id, command: ['sh', '-c', `sleep ${word} & read x; wait`], stdio: 'ignore', init: true, labels: { a: 'b' } }, { id: `${id}x`, command: ['sh', '-c', `sleep ${word}`], stdio: 'ignore' }], 'stay');
+    const id = name(), word = mark(), other = mark();
+    const one = await starter([{ id, command: ['sh', '-c', `sleep ${word} & read x; wait`], stdio: 'ignore', init: true, labels: { a: 'b' } }, { id: `${id}x`, command: ['sh', '-c', `sleep ${other}`], stdio: 'ignore' }], 'stay');
     const found = await attach(`${id}x`);
     t.equal(found.pid, one.pids[1]);
     t.match((await containers()).find(info => info.id === id), { state: 'running', detached: false, labels: { a: 'b' }, pid: one.pids[0] });
@@ -98,13 +98,13 @@ void t.test('one in the foreground is found by another process, and its state go
     if (how === 'node') t.equal(end, 'signal SIGKILL');
     if (how === 'both') {
       t.equal(end, 'ECHILD');
-      t.ok(await until(() => processesWith(word).length === 0), 'PDEATHSIG');
+      t.ok(await until(() => processesWith(word).length + processesWith(other).length === 0), 'PDEATHSIG');
       t.equal(await stateOf(id), 'lost');
       await sweep();
     }
     one.node.kill('SIGKILL');
     t.ok(await nothingLeft(id, word), `${how}: ${leftOf(id, word)}`);
-    t.ok(await nothingLeft(`${id}x`, word), how);
+    t.ok(await nothingLeft(`${id}x`, other), how);
     t.ok(await until(() => !alive(one.launcher)));
   }
 });
