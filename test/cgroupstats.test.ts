@@ -92,7 +92,8 @@ grouping('memory grows with what is held, and goes with it', async t => {
   const child = await member(made, hold(20 * M));
   t.ok(await until(async () => (await made.stats()).memory.anon! > before.memory.anon! + 19 * M));
   const held = await made.stats();
-  t.ok(held.memory.current! >= 19 * M && (held.memory.peak === undefined || held.memory.peak >= held.memory.current!), JSON.stringify(held.memory));
+  // They are two files, read one after the other while it still grows.
+  t.ok(held.memory.current! >= 19 * M && (held.memory.peak === undefined || held.memory.peak >= 19 * M), JSON.stringify(held.memory));
   t.equal(held.memory.swap ?? 0, 0);
   await made.kill();
   await ended(child);
