@@ -5,6 +5,7 @@
 // that takes long.
 #include "connection.hpp"
 
+#include "../ops/rights.hpp"
 #include "packet.hpp"
 #include "start.hpp"
 #include "thread.hpp"
@@ -272,22 +273,14 @@ void restart() {
 // Everything the launcher has said so far; false when it is dead.
 bool hear_all() {
   alignas(8) static char packet[sizeof(Message) + kText];
-  alignas(cmsghdr) char control[CMSG_SPACE(2 * sizeof(int))];
   for (;;) {
-    iovec part{packet, sizeof packet};
-    msghdr message{};
-    message.msg_iov = &part;
-    message.msg_iovlen = 1;
-    message.msg_control = control;
-    message.msg_controllen = sizeof control;
-    const ssize_t n = recvmsg(launcher.socket.get(), &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    int fds[2] = {-1, -1};
+    // None where this process may have no more: MSG_CTRUNC, unix(7). Who waits for it is told by that.
+    const ssize_t n = sys::receive_rights(launcher.socket.get(), packet, sizeof packet, fds, 2, MSG_DONTWAIT).size;
     // ECONNRESET, once: it has died without reading all of our requests. What it has said before is still there: unix(7).
     if (n < 0 && (errno == EINTR || errno == ECONNRESET)) continue;
     if (n < 0) return errno == EAGAIN;
     if (n == 0) return false;
-    int fds[2] = {-1, -1};
-    // None where this process may have no more: MSG_CTRUNC, unix(7). Who waits for it is told by that.
-    if (const cmsghdr* header = CMSG_FIRSTHDR(&message)) memcpy(fds, CMSG_DATA(header), header->cmsg_len - CMSG_LEN(0));
     sys::Fd attached[] = {sys::Fd(fds[0]), sys::Fd(fds[1])};
     if (static_cast<size_t>(n) >= sizeof(Message)) on_message(packet, static_cast<size_t>(n), attached);
   }

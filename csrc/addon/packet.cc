@@ -1,5 +1,6 @@
 #include "packet.hpp"
 
+#include "../ops/rights.hpp"
 #include "../ops/sys.hpp"
 
 #include <string.h>
@@ -15,22 +16,10 @@ void close_owned(std::vector<Attached>& fds) {
 }
 
 int send_packet(int socket, const uint8_t* bytes, size_t size, const std::vector<Attached>& fds) {
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * kAttached)];
+  int numbers[kAttached];
+  for (size_t i = 0; i < fds.size(); ++i) numbers[i] = fds[i].fd;
   iovec part{const_cast<uint8_t*>(bytes), size};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  if (!fds.empty()) {
-    message.msg_control = control;
-    message.msg_controllen = CMSG_SPACE(sizeof(int) * fds.size());
-    cmsghdr* header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof(int) * fds.size());
-    int* const numbers = reinterpret_cast<int*>(CMSG_DATA(header));
-    for (size_t i = 0; i < fds.size(); ++i) numbers[i] = fds[i].fd;
-  }
-  return sys::check(sendmsg(socket, &message, MSG_DONTWAIT | MSG_NOSIGNAL));
+  return sys::check(sys::send_rights(socket, &part, 1, numbers, fds.size(), MSG_DONTWAIT | MSG_NOSIGNAL));
 }
 
 bool move_to_memfd(const uint8_t* request, size_t size, Header* header, std::vector<Attached>* fds) {

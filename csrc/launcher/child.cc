@@ -4,6 +4,7 @@
 #include "child.hpp"
 
 #include "../ops/acts.hpp"
+#include "../ops/rights.hpp"
 #include "../ops/sys.hpp"
 
 #include <limits.h>
@@ -16,21 +17,8 @@
 namespace contained {
 
 bool send_note(int channel, const Note& note, int fd) {
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
   iovec part{const_cast<Note*>(&note), sizeof note};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  if (fd >= 0) {
-    message.msg_control = control;
-    message.msg_controllen = sizeof control;
-    cmsghdr* header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(header), &fd, sizeof fd);
-  }
-  return sendmsg(channel, &message, MSG_NOSIGNAL) >= 0;
+  return sys::send_rights(channel, &part, 1, &fd, fd >= 0, MSG_NOSIGNAL) >= 0;
 }
 
 void give_up(const Launch& launch, uint32_t list, uint32_t index, int error) {

@@ -1,5 +1,6 @@
 // What happens to a container while it runs, and what Node is told of it.
 #include "container.hpp"
+#include "../ops/rights.hpp"
 
 #include <poll.h>
 #include <stdio.h>
@@ -91,21 +92,13 @@ void Container::drop(sys::Fd& fd) {
 
 void Container::on_channel() {
   char buffer[sizeof(Note) + kText];
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
   for (;;) {
-    iovec part{buffer, sizeof buffer};
-    msghdr message{};
-    message.msg_iov = &part;
-    message.msg_iovlen = 1;
-    message.msg_control = control;
-    message.msg_controllen = sizeof control;
-    const ssize_t n = recvmsg(channel_.get(), &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    int fd = -1;
+    const ssize_t n = sys::receive_rights(channel_.get(), buffer, sizeof buffer, &fd, 1, MSG_DONTWAIT).size;
     // ECONNRESET: the child has ended without reading what we sent it. What it has said is still there: unix(7).
     if (n < 0 && (errno == EINTR || errno == ECONNRESET)) continue;
     if (n < 0 && errno == EAGAIN) return;
     if (n <= 0) break;
-    int fd = -1;
-    if (const cmsghdr* header = CMSG_FIRSTHDR(&message)) memcpy(&fd, CMSG_DATA(header), sizeof fd);
     sys::Fd attached(fd);
     if (static_cast<size_t>(n) < sizeof(Note)) continue;
     Note note;

@@ -2,6 +2,7 @@
 #include "container.hpp"
 
 #include "../ops/acts.hpp"
+#include "../ops/rights.hpp"
 
 #include <limits.h>
 #include <stdio.h>
@@ -106,24 +107,10 @@ void Container::launch(const Header& header, const Section& program, State& stat
 // Lets the process go on that waits, or will: it gets the slots `from` … `from + count - 1`. One that has died meanwhile
 // has said why, or its pidfd tells.
 static int let_go(int64_t from, int64_t count, const State& state) {
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * kHandedOver)] = {};
   if (count > kHandedOver) return E2BIG;
   char go = 1;
   iovec part{&go, 1};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  if (count) {
-    const size_t size = static_cast<size_t>(count) * sizeof(int);
-    message.msg_control = control;
-    message.msg_controllen = CMSG_SPACE(size);
-    cmsghdr* header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(size);
-    memcpy(CMSG_DATA(header), state.slots + from, size);
-  }
-  if (sendmsg(state.channel, &message, MSG_NOSIGNAL) >= 0) return 0;
+  if (sys::send_rights(state.channel, &part, 1, state.slots + from, static_cast<size_t>(count), MSG_NOSIGNAL) >= 0) return 0;
   return errno == EPIPE || errno == ECONNRESET ? 0 : errno;
 }
 

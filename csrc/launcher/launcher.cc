@@ -11,6 +11,7 @@
 // One thread, one epoll loop. Nothing in it may block for long: whatever can hang (a mount, a file system) is done by
 // the child.
 #include "container.hpp"
+#include "../ops/rights.hpp"
 
 #include <sched.h>
 #include <stdlib.h>
@@ -73,27 +74,13 @@ void unwatch(int fd) { epoll_ctl(epoll_fd, EPOLL_CTL_DEL, fd, nullptr); }
 void tell_node(const Message& message, const Text* text, const int* fds, int count) {
   if (orphaned) return;
   iovec parts[] = {{const_cast<Message*>(&message), sizeof message}, {text->bytes, text->size}};
-  msghdr whole{};
-  whole.msg_iov = parts;
-  whole.msg_iovlen = 2;
-  alignas(cmsghdr) char control[CMSG_SPACE(2 * sizeof(int))] = {};
-  if (count > 0) {
-    const size_t size = static_cast<size_t>(count) * sizeof(int);
-    whole.msg_control = control;
-    whole.msg_controllen = CMSG_SPACE(size);
-    cmsghdr* const header = CMSG_FIRSTHDR(&whole);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(size);
-    memcpy(CMSG_DATA(header), fds, size);
-  }
-  for (int tries = 0; sendmsg(kSocket, &whole, MSG_NOSIGNAL) < 0;) {
+  for (int tries = 0; sys::send_rights(kSocket, parts, 2, fds, static_cast<size_t>(count), MSG_NOSIGNAL) < 0;) {
     if (errno == EINTR) continue;
     if (errno != ETOOMANYREFS) return;
     // Too many fds of this user are in messages that nobody has received yet: unix(7). Node goes on receiving ours; if
     // others do not, the message must still arrive.
     const timespec pause{0, 1000000};
-    if (++tries == 1000) whole.msg_controllen = 0;
+    if (++tries == 1000) count = 0;
     nanosleep(&pause, nullptr);
   }
 }
@@ -184,24 +171,14 @@ void refuse(const int* fds, int count) {
 
 // One request; false when Node is gone.
 bool receive() {
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * kAttached)];
-  iovec part{packet, sizeof packet};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof control;
-  const ssize_t n = recvmsg(kSocket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  int fds[kAttached];
+  const sys::Received got = sys::receive_rights(kSocket, packet, sizeof packet, fds, kAttached, MSG_DONTWAIT);
+  const ssize_t n = got.size;
   if (n < 0) return errno == EAGAIN || errno == EINTR;
   if (n == 0) return false;
-
-  int fds[kAttached], count = 0;
-  if (const cmsghdr* header = CMSG_FIRSTHDR(&message)) {
-    count = static_cast<int>((header->cmsg_len - CMSG_LEN(0)) / sizeof(int));
-    memcpy(fds, CMSG_DATA(header), static_cast<size_t>(count) * sizeof(int));
-  }
+  const int count = static_cast<int>(got.count);
   if (static_cast<size_t>(n) < sizeof(Header)) return true;
-  if (message.msg_flags & MSG_CTRUNC) refuse(fds, count);
+  if (got.truncated) refuse(fds, count);
   else if (reinterpret_cast<const Header*>(packet)->flags & kMemfd) obey_memfd(fds, count);
   else obey(packet, fds, count);
   // The next child is a copy of us, and has no business with the environment of this one.

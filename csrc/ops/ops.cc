@@ -1,6 +1,7 @@
 #include "ops.hpp"
 
 #include "acts.hpp"
+#include "rights.hpp"
 #include "sys.hpp"
 
 #include <string.h>
@@ -33,25 +34,15 @@ int State::put(int64_t slot, int fd) {
 // any. End-of-file means that it is gone, and with it whoever would clean up after us, so this process must not go on.
 // (An eventfd would not tell: a peer's death is not seen there.)
 static int wait_for_launcher(int64_t to, int64_t count, State& state) {
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * kHandedOver)];
   char byte;
-  iovec part{&byte, 1};
+  int fds[kHandedOver];
   for (;;) {
-    msghdr message{};
-    message.msg_iov = &part;
-    message.msg_iovlen = 1;
-    message.msg_control = count ? control : nullptr;
-    message.msg_controllen = count ? sizeof control : 0;
-    const ssize_t n = recvmsg(state.channel, &message, MSG_CMSG_CLOEXEC);
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return n == 0 ? EPIPE : errno;
-    const cmsghdr* header = count ? CMSG_FIRSTHDR(&message) : nullptr;
-    if (count && (!header || header->cmsg_len != CMSG_LEN(sizeof(int) * static_cast<size_t>(count)))) return EMFILE;
-    for (int64_t i = 0; i < count; ++i) {
-      int fd;
-      memcpy(&fd, CMSG_DATA(header) + static_cast<size_t>(i) * sizeof fd, sizeof fd);
-      if (const int error = state.put(to + i, fd)) return error;
-    }
+    const sys::Received got = sys::receive_rights(state.channel, &byte, 1, fds, static_cast<size_t>(count), 0);
+    if (got.size < 0 && errno == EINTR) continue;
+    if (got.size <= 0) return got.size == 0 ? EPIPE : errno;
+    if (got.count != static_cast<size_t>(count)) return EMFILE;
+    for (int64_t i = 0; i < count; ++i)
+      if (const int error = state.put(to + i, fds[i])) return error;
     return 0;
   }
 }
