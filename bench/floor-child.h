@@ -1,15 +1,12 @@
 // What the contained process does between clone3 and execve.
 #pragma once
-#include <errno.h>
-#include <fcntl.h>
+#include "floor-lines.h"
+
 #include <linux/capability.h>
 #include <linux/openat2.h>
 #include <net/if.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -18,17 +15,10 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
-#include <unistd.h>
 
 enum { BARE, PID_MNT, FULL, FULL_NET };
-static int kind, null_fd;
+static int kind;
 static const char *rootfs, *file;
-
-static void must(const char *what, long result) {
-  if (result >= 0) return;
-  fprintf(stderr, "floor: %s: %s\n", what, strerror(errno));
-  _exit(126);
-}
 
 static int open_in_root(int root, const char *path) {
   struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};

@@ -3,46 +3,24 @@
 //
 //   floor-exec PID FLAGS FILE {DIRECTORY}…
 //
-// The directories are those of the group, the v2 one first (or `-`), in which `@` becomes the number of the slot. Each line on
-// stdin, `COUNT FLIGHT [WORD…]`, does COUNT runs with FLIGHT at a time, of that or else of the command line WORD…, and is
-// answered with the nanoseconds all took.
+// The directories are those of the group, the v2 one first (or `-`).
 #define _GNU_SOURCE
-#include <errno.h>
-#include <fcntl.h>
+#include "floor-lines.h"
+
 #include <linux/capability.h>
 #include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
-enum { WORDS = 64, PLACES = 16 };
+enum { PLACES = 16 };
 
-static int container, flags, null_fd;
+static int container, flags;
 static const char *file;
 static char **directories;
-
-static void must(const char *what, long result) {
-  if (result >= 0) return;
-  fprintf(stderr, "floor-exec: %s: %s\n", what, strerror(errno));
-  _exit(126);
-}
-
-static const char *in_slot(const char *path, int slot) {
-  static char copy[4096];
-  const char *at = strchr(path, '@');
-  if (!at) return path;
-  snprintf(copy, sizeof copy, "%.*s%d%s", (int)(at - path), path, slot, at + 1);
-  return copy;
-}
 
 static void become(void) {
   static char *const none[] = {NULL};
@@ -109,45 +87,27 @@ static void finish(int slot) {
   }
 }
 
-static void start_words(char **words) {
-  const pid_t pid = vfork();
-  if (pid == 0) {
-    for (int i = 0; i < 3; ++i) dup2(null_fd, i);
-    execvp(words[0], words);
-    _exit(127);
-  }
-  must("vfork", pid);
-}
-
 static void reap(int count, const char *what) {
   for (int i = 0; i < count; ++i) {
     int status;
     must("wait", waitpid(-1, &status, __WALL));
     if (status == 0) continue;
-    fprintf(stderr, "floor-exec: %s ended with %x\n", what, (unsigned)status);
+    fprintf(stderr, "floor: %s ended with %x\n", what, (unsigned)status);
     _exit(126);
   }
 }
 
-static uint64_t now(void) {
-  struct timespec time;
-  clock_gettime(CLOCK_MONOTONIC, &time);
-  return (uint64_t)time.tv_sec * 1000000000ULL + (uint64_t)time.tv_nsec;
-}
-
 // In flights of that many, each of which ends before the next begins.
-static uint64_t time_runs(int count, int flight, char **words) {
-  const uint64_t before = now();
+static void run_all(int count, int flight, char **words) {
   for (int done = 0; done < count; done += flight) {
     const int together = count - done < flight ? count - done : flight;
     for (int i = 0; i < together; ++i) {
-      if (words) start_words(words);
+      if (words) start_words(words, i);
       else start(i);
     }
     reap(words ? together : 2 * together, words ? words[0] : file);
     for (int i = 0; !words && i < together; ++i) finish(i);
   }
-  return now() - before;
 }
 
 int main(int argc, char **argv) {
@@ -157,15 +117,5 @@ int main(int argc, char **argv) {
   flags = atoi(argv[2]);
   file = argv[3];
   directories = argv + 4;
-  null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-  static char line[16384];
-  while (fgets(line, sizeof line, stdin)) {
-    char *words[WORDS] = {0};
-    const int count = atoi(strtok(line, " \n")), flight = atoi(strtok(NULL, " \n"));
-    for (int i = 0; i < WORDS - 1 && (words[i] = strtok(NULL, " \n")); ++i) {
-    }
-    printf("%llu\n", (unsigned long long)time_runs(count, flight, words[0] ? words : NULL));
-    fflush(stdout);
-  }
-  return 0;
+  return answer_lines(run_all);
 }

@@ -5,9 +5,7 @@
 //   floor hold CONTROLLER…
 //
 // CASE: 0 bare, 1 pid+mnt, 2 full without net, 3 full with net. The cgroup ops are arguments because their paths are the
-// host's; `@` in a path becomes the number of the slot, since runs in flight need a group each. Each line on stdin,
-// `COUNT FLIGHT [WORD…]`, does COUNT runs with FLIGHT at a time, of the case or else of the command line WORD…, and is
-// answered with the nanoseconds all took. A command line is started from here so that no peer is charged for Node's fork.
+// host's.
 //
 // That the calls are the same was checked on Linux 6.18 by bench/same.js, which compares what strace counts.
 #define _GNU_SOURCE
@@ -15,11 +13,9 @@
 
 #include <linux/sched.h>
 #include <poll.h>
-#include <stdlib.h>
 #include <sys/wait.h>
-#include <time.h>
 
-enum { FLIGHT = 64, WORDS = 64, TASKS = 16 };
+enum { FLIGHT = 64, TASKS = 16 };
 
 struct run {
   pid_t pid;
@@ -27,14 +23,6 @@ struct run {
 };
 
 static char **cgroup_ops;
-
-static const char *in_slot(const char *path, int slot) {
-  static char copy[4096];
-  const char *at = strchr(path, '@');
-  if (!at) return path;
-  snprintf(copy, sizeof copy, "%.*s%d%s", (int)(at - path), path, slot, at + 1);
-  return copy;
-}
 
 static void write_file(const char *path, const char *text) {
   const int fd = openat(AT_FDCWD, path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
@@ -95,22 +83,6 @@ static struct run start_case(int slot) {
   return run;
 }
 
-// The words are made before the fork: the child shares our memory until execve.
-static struct run start_words(char **words, int number) {
-  char copies[WORDS][512], *argv[WORDS + 1] = {0};
-  for (int i = 0; words[i]; ++i) argv[i] = strcpy(copies[i], in_slot(words[i], number));
-  struct run run;
-  run.pid = vfork();
-  if (run.pid == 0) {
-    for (int i = 0; i < 3; ++i) dup2(null_fd, i);
-    execvp(argv[0], argv);
-    _exit(127);
-  }
-  must("vfork", run.pid);
-  run.pidfd = syscall(SYS_pidfd_open, run.pid, 0);
-  return run;
-}
-
 static void finish(struct run run, int slot, char **words) {
   siginfo_t info;
   must("waitid", waitid(P_PIDFD, run.pidfd, &info, WEXITED));
@@ -121,19 +93,16 @@ static void finish(struct run run, int slot, char **words) {
   _exit(126);
 }
 
-static uint64_t now(void) {
-  struct timespec time;
-  clock_gettime(CLOCK_MONOTONIC, &time);
-  return time.tv_sec * 1000000000ULL + time.tv_nsec;
+static struct run start(int slot, char **words) {
+  if (!words) return start_case(slot);
+  const pid_t pid = start_words(words, slot);
+  return (struct run){pid, syscall(SYS_pidfd_open, pid, 0)};
 }
 
-static struct run start(int slot, char **words) { return words ? start_words(words, slot) : start_case(slot); }
-
-static uint64_t time_runs(int count, int flight, char **words) {
+static void run_all(int count, int flight, char **words) {
   struct run runs[FLIGHT];
   struct pollfd polls[FLIGHT];
   int started = 0;
-  const uint64_t before = now();
   for (; started < flight && started < count; ++started) {
     runs[started] = start(started, words);
     polls[started] = (struct pollfd){runs[started].pidfd, POLLIN, 0};
@@ -152,7 +121,6 @@ static uint64_t time_runs(int count, int flight, char **words) {
       polls[i].fd = runs[i].pidfd;
     }
   }
-  return now() - before;
 }
 
 // The mounts are attached nowhere, so that they end with this process, however it ends.
@@ -175,15 +143,5 @@ int main(int argc, char **argv) {
   rootfs = argv[2];
   file = argv[3];
   cgroup_ops = argv + 4;
-  null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-  static char line[16384];
-  while (fgets(line, sizeof line, stdin)) {
-    char *words[WORDS] = {0};
-    const int count = atoi(strtok(line, " \n")), flight = atoi(strtok(NULL, " \n"));
-    for (int i = 0; i < WORDS - 1 && (words[i] = strtok(NULL, " \n")); ++i) {
-    }
-    printf("%llu\n", (unsigned long long)time_runs(count, flight, words[0] ? words : NULL));
-    fflush(stdout);
-  }
-  return 0;
+  return answer_lines(run_all);
 }
