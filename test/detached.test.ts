@@ -1,23 +1,13 @@
 // Containers that go on without the Node that has started them.
-import { existsSync, readFileSync, readdirSync, readlinkSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import t from 'tap';
-import { attach, ContainedError, containers, createCgroup, createNamespaces, run, spawnContained, sweep, type Contained, type LogEntry } from 'spawn-contained';
+import { attach, ContainedError, containers, createCgroup, createNamespaces, spawnContained } from 'spawn-contained';
 import { native } from '../dist/lib/native.js';
 import { fixture, mark, needsLimits, processesWith, root, tidy, until } from './env.js';
-import { alive, directoryOf, ended, groupsOf, killBoth, leftOf, name, nothingLeft, starter, stateOf, type Kind } from './kept.js';
-
-const waiting = (id: string, word: string, extra: Partial<Kind> = {}): Kind => ({ id, detached: true, command: ['sh', '-c', `sleep ${word}`], ...extra });
-
-async function entriesOf(container: Contained, options = {}): Promise<LogEntry[]> {
-  const entries: LogEntry[] = [];
-  for await (const entry of container.logs(options)) entries.push(entry);
-  return entries;
-}
-
-const textOf = (entries: readonly LogEntry[], stream?: string): string => Buffer.concat(entries.filter(entry => stream === undefined || entry.stream === stream).map(({ data }) => data)).toString();
+import { alive, directoryOf, ended, entriesOf, groupsOf, type Kind, leftOf, logSizeOf, name, nothingLeft, starter, stateOf, textOf } from './kept.js';
 
 tidy('Node has gone: how it ended is told to all who wait, and to those who come later', async t => {
   const id = name();
@@ -105,172 +95,6 @@ tidy('two of one name, one after the other', async t => {
   }
   t.match(await spawnContained('sh', ['-c', 'exit 3'], { id, detached: true, autoRemove: true }).exited, { code: 3 });
   t.equal(leftOf(id), '');
-});
-
-tidy('the log: order, streams, times, since, and following to the end', async t => {
-  const id = name();
-  const before = Date.now();
-  const child = await spawnContained('sh', ['-c', 'for i in 1 2 3; do echo out$i; sleep 0.05; echo err$i >&2; sleep 0.05; done; read x < /dev/null; sleep 0.3; echo last'], { id, detached: true }).ready;
-  const found = await attach(id);
-  const followed = await entriesOf(found, { follow: true });
-  t.same(followed.map(({ stream, data }) => `${stream} ${data}`), ['stdout out1\n', 'stderr err1\n', 'stdout out2\n', 'stderr err2\n', 'stdout out3\n', 'stderr err3\n', 'stdout last\n']);
-  const times = followed.map(({ time }) => time.getTime());
-  t.same(times, [...times].sort((a, b) => a - b));
-  t.ok(times[0]! >= before && times.at(-1)! <= Date.now() && times.at(-1)! - times[0]! > 500);
-  t.same(await entriesOf(child), followed);
-  t.same(await entriesOf(found, { since: followed[5]!.time }), followed.slice(5));
-  await child.exited;
-  await found.remove();
-});
-
-tidy('following ends with its signal, and reading alone does not keep Node running', async t => {
-  const id = name();
-  const child = await spawnContained('sh', ['-c', 'echo a; sleep 60'], { id, detached: true }).ready;
-  const stop = new AbortController();
-  const seen: string[] = [];
-  for await (const { data } of child.logs({ follow: true, signal: stop.signal })) {
-    seen.push(String(data));
-    stop.abort();
-  }
-  t.same(seen, ['a\n']);
-  t.equal(textOf(await entriesOf(child)), 'a\n');
-  await child.remove({ force: true });
-});
-
-/** 100 MB of lines of nine digits. */
-const FLOOD = 'seq -f %09.0f 1 10000000';
-
-tidy('100 MB of output: what is kept is bounded, the newest, and whole', async t => {
-  const id = name();
-  const child = await spawnContained('sh', ['-c', FLOOD], { id, detached: true, logSize: '1M' }).ready;
-  let most = 0;
-  const timer = setInterval(() => { most = Math.max(most, sizeOf(id)); }, 5);
-  const found = await attach(id);
-  let lines = 0, last = 0, rest = '', lost = 0;
-  for await (const { data } of found.logs({ follow: true })) {
-    const all = (rest + data.toString('latin1')).split('\n');
-    rest = all.pop()!;
-    for (const line of all) {
-      const number = Number(line);
-      // What was dropped before it could be read begins and ends in the middle of a line.
-      if (number !== last + 1) ++lost;
-      last = number;
-      ++lines;
-    }
-  }
-  clearInterval(timer);
-  await child.exited;
-  t.equal(last, 10_000_000, 'the end has come');
-  t.comment(`followed ${lines} lines, ${lost} breaks, at most ${most} bytes`);
-  t.ok(most <= 2 ** 20, `${most}`);
-  const kept = textOf(await entriesOf(child)).split('\n').slice(1, -1).map(Number);
-  t.ok(kept.length > 40_000, `${kept.length}`);
-  t.equal(kept.at(-1), 10_000_000);
-  t.ok(kept.every((number, i) => i === 0 || number === kept[i - 1]! + 1), 'no record is torn, and none is missing');
-  await child.remove();
-});
-
-const sizeOf = (id: string): number => ['log', 'log.1'].map(file => `${directoryOf(id)}/${file}`).reduce((sum, path) => sum + (statSync(path, { throwIfNoEntry: false })?.size ?? 0), 0);
-
-tidy('a slow writer is followed over every turn of the files without a gap', async t => {
-  const id = name();
-  const child = await spawnContained('sh', ['-c', 'for i in $(seq 1 40); do seq -f %09.0f $((i*5000-4999)) $((i*5000)); sleep 0.03; done'], { id, detached: true, logSize: '256K' }).ready;
-  const numbers = textOf(await entriesOf(await attach(id), { follow: true })).trim().split('\n').map(Number);
-  t.equal(numbers.length, 200_000);
-  t.ok(numbers.every((number, i) => number === i + 1));
-  await child.exited;
-  await child.remove();
-});
-
-void t.test('Node is killed at random moments of a start: it runs and is watched, or nothing is left', async t => {
-  await run({ command: 'true' });
-  const kinds: Partial<Kind>[] = [{}, { init: true }, { ns: root ? [] : ['user', 'mnt'] }, { ns: { ...root ? {} : { user: 'new' }, mnt: 'new', pid: 'new', net: process.pid } as never }];
-  let running = 0;
-  for (let i = 0; i < 40; ++i) {
-    const word = mark(), id = name();
-    const one = await starter([waiting(id, word, i % 4 === 3 && !root ? {} : kinds[i % 4])], 'start');
-    await sleep(Math.random() * 10 - 2);
-    one.node.kill('SIGKILL');
-    await ended(one);
-    if (!await until(() => !alive(one.launcher) || readyOf(id))) t.fail(`run ${i}: neither`);
-    const found = alive(one.launcher) ? await attach(id) : undefined;
-    if (!found) {
-      const gone = await nothingLeft(id, word);
-      if (!gone) t.fail(`run ${i}: ${leftOf(id, word)}`);
-      continue;
-    }
-    ++running;
-    if (await stateOf(id) !== 'running' || processesWith(word).length === 0) t.fail(`run ${i}: ${await stateOf(id)}`);
-    await found.remove({ force: true });
-    if (leftOf(id) !== '' || !await until(() => !alive(one.launcher))) t.fail(`run ${i}: ${leftOf(id)}`);
-  }
-  t.comment(`${running} of 40 were running`);
-  t.ok(running > 0 && running < 40);
-});
-
-const readyOf = (id: string): boolean => {
-  try {
-    return readFileSync(`${directoryOf(id)}/pid`, 'utf8').endsWith(' 1\n');
-  } catch {
-    return false;
-  }
-};
-
-tidy('the launcher is killed, Node goes on: another takes over, the log loses nothing, and how it ends is known', async t => {
-  const id = name();
-  const child = await spawnContained('sh', ['-c', 'i=0; while [ $i -lt 400 ]; do echo $i || exit 1; i=$((i+1)); sleep 0.002; done; exit 3'], { id, detached: true }).ready;
-  const found = await attach(id);
-  const lines = entriesOf(found, { follow: true });
-  for (let i = 0; i < 3; ++i) {
-    const launcher = native().launcherPid();
-    process.kill(launcher, 'SIGKILL');
-    t.ok(await until(() => native().launcherPid() !== launcher && native().launcherPid() > 0));
-    await sleep(100);
-    t.equal(await stateOf(id), 'running');
-    t.same((await sweep()).removed.filter(path => path.includes(id)), []);
-  }
-  t.match(await found.exited, { code: 3 });
-  t.match(await child.exited, { code: 3 });
-  t.same(textOf(await lines).trim().split('\n').map(Number), Array.from({ length: 400 }, (_, i) => i));
-  t.match((await containers()).find(info => info.id === id), { state: 'exited', exitCode: 3 });
-  await child.remove();
-  t.equal(leftOf(id), '');
-});
-
-tidy('it is killed in the middle of starts of detached ones: each runs, or leaves nothing', async t => {
-  for (let i = 0; i < 10; ++i) {
-    const word = mark();
-    const ids = Array.from({ length: 8 }, name);
-    const children = ids.map((id, k) => spawnContained('sh', ['-c', `sleep ${word}`], { id, detached: true, ...k % 2 ? { init: true } : {} }));
-    const ready = Promise.allSettled(children.map(child => child.ready));
-    await sleep(Math.random() * 15);
-    process.kill(native().launcherPid(), 'SIGKILL');
-    for (const [k, { status }] of (await ready).entries()) {
-      if (status === 'rejected') {
-        if (!await until(() => leftOf(ids[k]!) === '')) t.fail(`run ${i}: ${leftOf(ids[k]!)} ${existsSync(directoryOf(ids[k]!)) && readdirSync(directoryOf(ids[k]!))}`);
-      } else await children[k]!.remove({ force: true });
-      t.equal(leftOf(ids[k]!), '');
-    }
-    if (!await until(() => processesWith(word).length === 0)) t.fail(`run ${i}: processes`);
-  }
-});
-
-tidy('Node and its launcher are killed: it is lost, can still be reached and killed, and sweep() takes away the rest', async t => {
-  const id = name(), word = mark();
-  const one = await starter([waiting(id, word), waiting(`${id}b`, word, { init: true })], 'stay');
-  await killBoth(one);
-  t.equal(await stateOf(id), 'running');
-  await sweep();
-  t.ok(alive(one.pids[0]!), 'sweep() lets be what runs');
-  const found = await attach(id);
-  t.match(await found.exec('true').exited, { code: 0 });
-  t.ok(found.kill());
-  await t.rejects(found.exited, { code: 'ECHILD', hint: /sweep/ });
-  t.equal(await stateOf(id), 'lost');
-  await (await attach(`${id}b`)).remove({ force: true });
-  t.equal(leftOf(`${id}b`), '');
-  t.ok((await sweep()).removed.includes(directoryOf(id)));
-  t.equal(leftOf(id, word), '');
 });
 
 tidy('attach while it starts', async t => {
@@ -399,7 +223,7 @@ tidy('a hostile container: it cannot see what is kept of it, nor keep its launch
   const loud = await measure();
   t.comment(`a start takes ${quiet.toFixed(1)} ms, ${loud.toFixed(1)} ms beside \`yes\``);
   t.ok(loud < quiet * 20 + 50);
-  t.ok(sizeOf(id) <= 2 ** 20);
+  t.ok(logSizeOf(id) <= 2 ** 20);
   const seen = noisy.exec(['sh', '-c', `ls -d ${directoryOf(id)} ${directoryOf(id)}/* 2>/dev/null; cat ${directoryOf(id)}/state.json`]);
   let text = '';
   seen.stdout!.on('data', (data: Buffer) => { text += String(data); });

@@ -1,9 +1,9 @@
 // What tests of containers with a name share: Nodes that start them, and what must not be left.
 import { execFileSync, spawn, type ChildProcess, type SpawnOptions as NodeSpawnOptions } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { containers, type SpawnOptions } from 'spawn-contained';
+import { containers, type Contained, type LogEntry, type SpawnOptions } from 'spawn-contained';
 import { makeRegistry, registryPath } from '../dist/lib/host/registry.js';
 import { fixture, processesWith, until } from './env.js';
 
@@ -69,3 +69,14 @@ export function leftOf(id: string, word?: string): string {
 }
 
 export const nothingLeft = (id: string, word?: string): Promise<boolean> => until(() => leftOf(id, word) === '');
+
+export async function entriesOf(container: Contained, options = {}): Promise<LogEntry[]> {
+  const entries: LogEntry[] = [];
+  for await (const entry of container.logs(options)) entries.push(entry);
+  return entries;
+}
+
+export const textOf = (entries: readonly LogEntry[], stream?: string): string => Buffer.concat(entries.filter(entry => stream === undefined || entry.stream === stream).map(({ data }) => data)).toString();
+
+/** Bytes of what is kept of its output. */
+export const logSizeOf = (id: string): number => ['log', 'log.1'].map(file => `${directoryOf(id)}/${file}`).reduce((sum, path) => sum + (statSync(path, { throwIfNoEntry: false })?.size ?? 0), 0);
