@@ -1,26 +1,22 @@
 // Theory of operation. Requests are sent by whoever makes them, at once, on the calling thread (3 µs); what does not
 // fit into the socket is queued for the connection's thread. That thread is started with the first request and lives as
 // long as the process: it starts the launcher, hears what it reports, reaps the contained processes (they are its
-// children), and starts another launcher when one is killed. One mutex guards it all and is never held over a call
-// that takes long.
+// children, records.cc), and starts another launcher when one is killed.
 #include "connection.hpp"
 
 #include "../ops/rights.hpp"
-#include "packet.hpp"
+#include "records.hpp"
 #include "start.hpp"
 #include "thread.hpp"
 
 #include <deque>
-#include <mutex>
-#include <poll.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
-#include <unordered_map>
 
 namespace contained {
 
@@ -32,23 +28,7 @@ struct Waiting {
   std::vector<Attached> fds;
 };
 
-struct Record {
-  Listener* listener;
-  std::vector<uint8_t> undo;  // its section of the request, for another launcher
-  uint32_t outside_ops;
-  uint64_t clone_flags;
-  bool joins, init;
-  bool detached = false;      // goes on without the listener
-  uint64_t start_time = 0;    // of a container of another launcher's; else 0
-  sys::Fd log[2] = {};        // its ends that are read: without any its command would be told EPIPE
-  bool sent = false, ready = false, lost = false, killed = false;
-  pid_t pid = 0, helper = 0;
-};
-
 // Never destroyed: the thread still uses them while a Node that exits runs destructors.
-std::mutex& mutex = *new std::mutex;
-std::mutex& delivering = *new std::mutex;  // taken after `mutex`: a listener is told something
-std::unordered_map<uint32_t, Record>& records = *new std::unordered_map<uint32_t, Record>;
 std::deque<Waiting>& queue = *new std::deque<Waiting>;
 Started& launcher = *new Started;
 bool running = false;  // the thread
@@ -64,26 +44,6 @@ int try_send(const uint8_t* bytes, size_t size, const std::vector<Attached>& fds
 void wake() {
   const uint64_t one = 1;
   (void)!write(wake_fd, &one, sizeof one);
-}
-
-void deliver(Listener* listener, Event* event) {
-  if (listener) listener->hear(event);
-  else delete event;
-}
-
-// The request never left.
-void fail(uint32_t id, int error) {
-  const auto found = records.find(id);
-  if (found == records.end()) return;
-  auto* event = new Event;
-  event->message = {};
-  event->message.report = Report::kExited;
-  event->message.id = id;
-  event->message.list = kClone;
-  event->message.error = error;
-  event->message.status = -1;
-  deliver(found->second.listener, event);
-  records.erase(found);
 }
 
 // The caller may close a borrowed fd as soon as we return.
@@ -105,7 +65,7 @@ void enqueue(uint32_t id, const uint8_t* bytes, size_t size, std::vector<Attache
 void submit(uint32_t id, const uint8_t* bytes, size_t size, std::vector<Attached> fds) {
   if (!queue.empty() || try_send(bytes, size, fds) != 0) return enqueue(id, bytes, size, std::move(fds));
   close_owned(fds);
-  if (const auto found = records.find(id); found != records.end()) found->second.sent = true;
+  mark_sent(id);
 }
 
 void flush() {
@@ -115,134 +75,35 @@ void flush() {
     if (error && error != EBADF) return;
     close_owned(packet.fds);
     if (error) fail(packet.id, error);
-    else if (const auto found = records.find(packet.id); found != records.end()) found->second.sent = true;
+    else mark_sent(packet.id);
     queue.pop_front();
   }
 }
 
-Header plain_header(Request request, uint32_t id) {
+void send_signal(uint32_t id, int number) {
   Header header{};
-  header.request = request;
+  header.request = Request::kSignal;
   header.id = id;
   header.cgroup_slot = -1;
-  return header;
-}
-
-void send_signal(uint32_t id, int number) {
-  Header header = plain_header(Request::kSignal, id);
   header.signal = number;
   submit(0, reinterpret_cast<const uint8_t*>(&header), sizeof header, {});
 }
 
-void reap(pid_t pid, int* status, rusage* usage) {
-  if (pid <= 0) return;
-  siginfo_t info{};
-  // -1 when somebody else's waitpid(-1), or an ignored SIGCHLD, has taken the status.
-  if (syscall(SYS_waitid, P_PID, pid, &info, WEXITED | __WALL, usage) < 0) return;
-  *status = info.si_code == CLD_EXITED ? info.si_status << 8 : info.si_status & 0x7f;
-}
+void send_kill(uint32_t id) { send_signal(id, SIGKILL); }
 
-// What is on record of a start that nobody goes on with. An intermediate process may still be making its child: when
-// it is dead it has, or never will. It does nothing that can hang.
-Ledger::Entry final_entry(const Ledger::Entry& entry, bool joins) {
-  const pid_t pid = entry.pid;
-  if (joins && pid > 0 && (entry.helper == 0 || entry.helper == pid)) {
-    // Not waitid(2): of what is detached we are not the parent.
-    const sys::Fd pidfd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
-    pollfd ended{pidfd.get(), POLLIN, 0};
-    if (pidfd && sys::pidfd_send_signal(pidfd.get(), SIGKILL) == 0) poll(&ended, 1, 1000);
-  }
-  Ledger::Entry ret = entry;
-  if (ret.helper == ret.pid) ret.helper = 0;
-  return ret;
-}
-
-// Not called with the lock held: reaping takes a process apart, and whoever is told preempts this thread and may want to
-// spawn at once. `delivering` keeps the listener there until it has heard.
-void on_message(const char* bytes, size_t size, sys::Fd (&attached)[2]) {
-  auto* event = new Event;
-  memcpy(&event->message, bytes, sizeof event->message);
-  const Message& message = event->message;
-  event->text.assign(bytes + sizeof message, bytes + size);
-
-  std::unique_lock<std::mutex> lock(mutex);
-  auto found = records.find(message.id);
-  if (found == records.end()) return delete event;
-  int ignored;
-  Listener* listener;
-  if (message.report == Report::kReady) {
-    found->second.ready = true;
-    found->second.pid = message.pid;
-    const bool detached = found->second.detached;
-    if (detached) for (int i = 0; i < 2; ++i) found->second.log[i] = static_cast<sys::Fd&&>(attached[i]);
-    else event->terminal = static_cast<sys::Fd&&>(attached[0]);
-    listener = found->second.listener;
-    const std::lock_guard<std::mutex> hearing(delivering);
-    lock.unlock();
-    if (!detached) reap(message.helper, &ignored, nullptr);  // it ends as soon as it has handed over
-    return deliver(listener, event);
-  }
-  const bool ours = !found->second.detached && !found->second.start_time;
-  const pid_t helper = found->second.ready ? 0 : message.helper ? message.helper : found->second.helper;
-  lock.unlock();
-  if (ours) {
-    reap(helper, &ignored, nullptr);
-    reap(message.pid, &event->wait_status, &event->usage);
-  } else {
-    event->usage = message.usage;
-  }
-  lock.lock();
-  found = records.find(message.id);
-  listener = found->second.listener;
-  event->lost = found->second.lost;
-  records.erase(found);
-  const std::lock_guard<std::mutex> hearing(delivering);
-  lock.unlock();
-  deliver(listener, event);
-}
-
-// The successor of a killed launcher: what ran goes on running and is watched; what was being started is killed, since
-// nobody knows how far it came, and its failure is reported when it is gone. What was still queued is simply sent.
-void hand_over(Ledger* ledger) {
+// To the launcher that takes over; what was still queued is simply sent, after that.
+void introduce(const Ledger& ledger) {
   std::deque<Waiting> waiting;
   waiting.swap(queue);
-  for (auto& [id, record] : records) {
-    if (!record.sent) continue;
-    Header header = plain_header(record.start_time ? Request::kWatch : Request::kAdopt, id);
-    header.done = record.outside_ops;
-    header.clone_flags = record.clone_flags;
-    header.flags = (record.init ? static_cast<uint32_t>(kInit) : 0) | (record.detached ? static_cast<uint32_t>(kDetached) : 0);
-    header.start_time = record.start_time;
-    if (!record.ready) {
-      Ledger::Entry entry = ledger->entries[id % kLedger];
-      const bool known = entry.id == id;
-      if (known) entry = final_entry(ledger->entries[id % kLedger], record.joins);
-      record.lost = true;
-      record.pid = known ? entry.pid : 0;
-      record.helper = known ? entry.helper : 0;
-      header.done = known ? entry.done : 0;
-      if (known) header.flags |= kLost;
-    }
-    header.pid = record.pid;
-    const auto* start = reinterpret_cast<const uint8_t*>(&header);
-    std::vector<uint8_t> bytes(start, start + sizeof header);
-    bytes.insert(bytes.end(), record.undo.begin(), record.undo.end());
-    std::vector<Attached> fds;
-    if (record.log[0] && record.log[1]) fds = {{record.log[0].get(), false}, {record.log[1].get(), false}};
-    submit(id, bytes.data(), bytes.size(), std::move(fds));
-    // The pid is still its own: nobody but this thread reaps it.
-    if (record.pid && record.lost) kill(record.pid, SIGKILL);
-    if (record.helper && record.lost) kill(record.helper, SIGKILL);
-    if (record.killed) send_signal(id, SIGKILL);
-  }
+  hand_over(ledger, submit, send_kill);
   for (Waiting& packet : waiting) queue.push_back(std::move(packet));
 }
 
 // Nothing can be started: everything that waits fails with the reason.
-void fail_all(int error) {
+void give_up(int error) {
   for (Waiting& packet : queue) close_owned(packet.fds);
   queue.clear();
-  while (!records.empty()) fail(records.begin()->first, error);
+  fail_all(error);
 }
 
 void restart() {
@@ -252,8 +113,7 @@ void restart() {
     old = std::move(launcher);
     launcher = Started();
   }
-  int ignored;
-  reap(old.pid, &ignored, nullptr);
+  reap(old.pid);
   Started fresh = start_launcher();  // meanwhile requests are queued
 
   const std::lock_guard<std::mutex> lock(mutex);
@@ -263,9 +123,9 @@ void restart() {
     event.events = EPOLLIN;
     event.data.fd = launcher.socket.get();
     epoll_ctl(epoll_fd, EPOLL_CTL_ADD, launcher.socket.get(), &event);
-    if (old.ledger) hand_over(old.ledger);
+    if (old.ledger) introduce(*old.ledger);
   } else {
-    fail_all(launcher.error);
+    give_up(launcher.error);
   }
   if (old.ledger) munmap(old.ledger, sizeof(Ledger));
 }
@@ -341,8 +201,8 @@ void spawn(Listener* listener, const uint8_t* request, size_t size, std::vector<
   bool init = false;
   for (uint32_t i = 0; i < ops; ++i) init |= program.ops()[i].code == Code::init || program.ops()[i].code == Code::pause;
   const uint32_t outside = program.counts[kHost] + program.counts[kRelease];
-  const auto at = records.emplace(header.id, Record{listener, {undo, request + size}, outside, header.clone_flags, program.counts[kJoin] > 0, init}).first;
-  at->second.detached = header.flags & kDetached;
+  Record& record = add_record(header.id, {listener, {undo, request + size}, outside, header.clone_flags, program.counts[kJoin] > 0, init});
+  record.detached = header.flags & kDetached;
   if (const int error = ensure_running()) {
     close_owned(fds);
     return fail(header.id, error);
@@ -364,29 +224,22 @@ void attend(Listener* listener, const Header& header) {
   record.start_time = header.start_time;
   record.ready = true;
   record.pid = header.pid;
-  records.emplace(header.id, std::move(record));
+  add_record(header.id, std::move(record));
   if (const int error = ensure_running()) return fail(header.id, error);
   submit(header.id, request, sizeof request, {});
 }
 
 void signal(uint32_t id, int number) {
   const std::lock_guard<std::mutex> lock(mutex);
-  const auto found = records.find(id);
-  if (found == records.end()) return;
-  if (number == SIGKILL) found->second.killed = true;
+  Record* const record = find_record(id);
+  if (!record) return;
+  if (number == SIGKILL) record->killed = true;
   send_signal(id, number);
 }
 
 void forget(Listener* listener) {
   const std::lock_guard<std::mutex> lock(mutex);
-  for (auto& [id, record] : records) {
-    if (record.listener != listener) continue;
-    record.listener = nullptr;
-    if (record.detached || record.start_time) continue;
-    record.killed = true;
-    send_signal(id, SIGKILL);
-  }
-  const std::lock_guard<std::mutex> told(delivering);
+  forget_listener(listener, send_kill);
 }
 
 void connect() {

@@ -1,35 +1,14 @@
 // Node's side of the launcher: starts it, sends it requests, and hears from it on a thread of its own.
 #pragma once
 
-#include "../ops/program.hpp"
-#include "../ops/sys.hpp"
+#include "listener.hpp"
 #include "packet.hpp"
 
-#include <stdint.h>
 #include <stddef.h>
-#include <sys/resource.h>
+#include <stdint.h>
 #include <vector>
 
 namespace contained {
-
-// What becomes of a container, as the listener of its environment is told.
-struct Event {
-  Message message;
-  bool lost = false;       // the launcher was killed while it started the container
-  int wait_status = -1;    // of the first process, as waitpid(2); -1: unknown
-  rusage usage{};          // of that process and the children that it waited for
-  std::vector<char> text;
-  sys::Fd terminal;        // the master of its terminal, with kReady
-};
-
-// One per Node environment (the main thread, or a worker). Called on the connection's thread; takes the event.
-class Listener {
- public:
-  virtual void hear(Event* event) = 0;
-
- protected:
-  ~Listener() = default;
-};
 
 // All may be called on any thread and never block.
 void spawn(Listener* listener, const uint8_t* request, size_t size, std::vector<Attached> fds);

@@ -1,0 +1,194 @@
+#include "records.hpp"
+
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unordered_map>
+
+namespace contained {
+
+// Never destroyed: the connection's thread still uses them while a Node that exits runs destructors.
+std::mutex& mutex = *new std::mutex;
+
+namespace {
+
+std::mutex& delivering = *new std::mutex;  // taken after `mutex`: a listener is told something
+std::unordered_map<uint32_t, Record>& records = *new std::unordered_map<uint32_t, Record>;
+
+void deliver(Listener* listener, Event* event) {
+  if (listener) listener->hear(event);
+  else delete event;
+}
+
+}  // namespace
+
+Record& add_record(uint32_t id, Record record) { return records.emplace(id, std::move(record)).first->second; }
+
+Record* find_record(uint32_t id) {
+  const auto found = records.find(id);
+  return found == records.end() ? nullptr : &found->second;
+}
+
+void mark_sent(uint32_t id) {
+  if (Record* record = find_record(id)) record->sent = true;
+}
+
+void fail(uint32_t id, int error) {
+  const Record* const record = find_record(id);
+  if (!record) return;
+  auto* event = new Event;
+  event->message = {};
+  event->message.report = Report::kExited;
+  event->message.id = id;
+  event->message.list = kClone;
+  event->message.error = error;
+  event->message.status = -1;
+  deliver(record->listener, event);
+  records.erase(id);
+}
+
+void fail_all(int error) {
+  while (!records.empty()) fail(records.begin()->first, error);
+}
+
+void forget_listener(Listener* listener, Kill kill_container) {
+  for (auto& [id, record] : records) {
+    if (record.listener != listener) continue;
+    record.listener = nullptr;
+    if (record.detached || record.start_time) continue;
+    record.killed = true;
+    kill_container(id);
+  }
+  const std::lock_guard<std::mutex> told(delivering);
+}
+
+Ending reap(pid_t pid) {
+  Ending ret;
+  siginfo_t info{};
+  // The status stays unknown when somebody else's waitpid(-1), or an ignored SIGCHLD, has taken it.
+  if (pid > 0 && syscall(SYS_waitid, P_PID, pid, &info, WEXITED | __WALL, &ret.usage) == 0)
+    ret.status = info.si_code == CLD_EXITED ? info.si_status << 8 : info.si_status & 0x7f;
+  return ret;
+}
+
+namespace {
+
+// Reaping takes a process apart, and whoever is told preempts this thread and may want to spawn at once: neither is done
+// with the mutex held. `delivering` keeps the listener there until it has heard.
+using Lock = std::unique_lock<std::mutex>;
+
+void deliver(Lock lock, Listener* listener, Event* event) {
+  const std::lock_guard<std::mutex> hearing(delivering);
+  lock.unlock();
+  deliver(listener, event);
+}
+
+void on_ready(Lock lock, Record& record, Event* event, sys::Fd (&attached)[2]) {
+  const Message& message = event->message;
+  record.ready = true;
+  record.pid = message.pid;
+  if (record.detached) for (int i = 0; i < 2; ++i) record.log[i] = static_cast<sys::Fd&&>(attached[i]);
+  else event->terminal = static_cast<sys::Fd&&>(attached[0]);
+  const pid_t helper = record.detached ? 0 : message.helper;
+  deliver(std::move(lock), record.listener, event);
+  reap(helper);  // it ends as soon as it has handed over
+}
+
+void on_exited(Lock lock, Record& record, Event* event) {
+  const Message& message = event->message;
+  const bool ours = !record.detached && !record.start_time;
+  const pid_t helper = record.ready ? 0 : message.helper ? message.helper : record.helper;
+  lock.unlock();
+  if (ours) {
+    reap(helper);
+    event->ending = reap(message.pid);
+  } else {
+    event->ending.usage = message.usage;
+  }
+  lock.lock();
+  event->lost = record.lost;
+  Listener* const listener = record.listener;
+  records.erase(message.id);
+  deliver(std::move(lock), listener, event);
+}
+
+}  // namespace
+
+void on_message(const char* bytes, size_t size, sys::Fd (&attached)[2]) {
+  Message message;
+  memcpy(&message, bytes, sizeof message);
+  Lock lock(mutex);
+  Record* const record = find_record(message.id);
+  if (!record) return;
+  auto* event = new Event;
+  event->message = message;
+  event->text.assign(bytes + sizeof message, bytes + size);
+  if (message.report == Report::kReady) on_ready(std::move(lock), *record, event, attached);
+  else on_exited(std::move(lock), *record, event);
+}
+
+namespace {
+
+// What is on record of a start that nobody goes on with. An intermediate process may still be making its child: when
+// it is dead it has, or never will. It does nothing that can hang.
+Ledger::Entry final_entry(const Ledger::Entry& entry, bool joins) {
+  const pid_t pid = entry.pid;
+  if (joins && pid > 0 && (entry.helper == 0 || entry.helper == pid)) {
+    // Not waitid(2): of what is detached we are not the parent.
+    const sys::Fd pidfd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
+    pollfd ended{pidfd.get(), POLLIN, 0};
+    if (pidfd && sys::pidfd_send_signal(pidfd.get(), SIGKILL) == 0) poll(&ended, 1, 1000);
+  }
+  Ledger::Entry ret = entry;
+  if (ret.helper == ret.pid) ret.helper = 0;
+  return ret;
+}
+
+Header adoption(uint32_t id, Record& record, const Ledger& ledger) {
+  Header header{};
+  header.request = record.start_time ? Request::kWatch : Request::kAdopt;
+  header.id = id;
+  header.cgroup_slot = -1;
+  header.done = record.outside_ops;
+  header.clone_flags = record.clone_flags;
+  header.flags = (record.init ? static_cast<uint32_t>(kInit) : 0) | (record.detached ? static_cast<uint32_t>(kDetached) : 0);
+  header.start_time = record.start_time;
+  if (!record.ready) {
+    const Ledger::Entry& entry = ledger.entries[id % kLedger];
+    const Ledger::Entry known = entry.id == id ? final_entry(entry, record.joins) : Ledger::Entry{};
+    record.lost = true;
+    record.pid = known.pid;
+    record.helper = known.helper;
+    header.done = known.done;
+    if (entry.id == id) header.flags |= kLost;
+  }
+  header.pid = record.pid;
+  return header;
+}
+
+}  // namespace
+
+void hand_over(const Ledger& ledger, Send send, Kill kill_container) {
+  std::vector<uint32_t> sent;
+  for (const auto& [id, record] : records)
+    if (record.sent) sent.push_back(id);
+  for (const uint32_t id : sent) {
+    Record& record = *find_record(id);
+    const Header header = adoption(id, record, ledger);
+    const auto* start = reinterpret_cast<const uint8_t*>(&header);
+    std::vector<uint8_t> bytes(start, start + sizeof header);
+    bytes.insert(bytes.end(), record.undo.begin(), record.undo.end());
+    std::vector<Attached> fds;
+    if (record.log[0] && record.log[1]) fds = {{record.log[0].get(), false}, {record.log[1].get(), false}};
+    const bool lost = record.lost, killed = record.killed;
+    const pid_t pid = record.pid, helper = record.helper;
+    send(id, bytes.data(), bytes.size(), std::move(fds));  // forgets one whose descriptors cannot wait: EMFILE
+    // The pid is still its own: nobody but this thread reaps it.
+    if (lost && pid) kill(pid, SIGKILL);
+    if (lost && helper) kill(helper, SIGKILL);
+    if (killed) kill_container(id);
+  }
+}
+
+}  // namespace contained
