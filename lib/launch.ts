@@ -1,6 +1,6 @@
 // Requests to the launcher, and what it says to the handle that waits for it.
 import { AsyncResource } from 'node:async_hooks';
-import { native, type NativeExit } from './native.js';
+import { hearOfContainers, native, type NativeExit } from './native.js';
 
 /** Who is told of a launched program. */
 export interface LaunchListener {
@@ -48,7 +48,7 @@ export function setRef(id: number, ref: boolean): void {
 /** Must come before anything else is asked of the addon. */
 export function listen(): void {
   if (listening) return;
-  native().listen(hear);
+  hearOfContainers(hear);
   listening = true;
 }
 

@@ -28,8 +28,38 @@ export interface NativeExit {
   counters: string;
 }
 
-/** Called twice for a container: when the command runs, with the master of its terminal, and with `exit` when nothing of it is left. */
-export type NativeListener = (id: number, pid: number, trace: Buffer | undefined, exit: NativeExit | undefined, terminal: number | undefined) => void;
+/** Where the addon puts the numbers of an end. */
+const ending = new Float64Array(16);
+
+/** In the order of `put_ending` in csrc/addon/addon.cc. */
+const endingOf = (counters: string): NativeExit => ({
+  code: ending[0]! < 0 ? null : ending[0]!,
+  signal: ending[1]!,
+  requestedSignal: ending[2]!,
+  lost: ending[3] !== 0,
+  list: ending[4]!,
+  index: ending[5]!,
+  errno: ending[6]!,
+  undoIndex: ending[7]!,
+  undoErrno: ending[8]!,
+  userMs: ending[9]!,
+  systemMs: ending[10]!,
+  maxRss: ending[11]!,
+  voluntarySwitches: ending[12]!,
+  involuntarySwitches: ending[13]!,
+  minorFaults: ending[14]!,
+  majorFaults: ending[15]!,
+  counters,
+});
+
+/**
+ * Called twice for a container: when the command runs, with the master of its terminal, and with `counters` when nothing of
+ * it is left.
+ */
+type NativeListener = (id: number, pid: number, trace: Buffer | undefined, counters: string | undefined, terminal: number | undefined) => void;
+
+/** The same with all that is told of the end. */
+export type Hear = (id: number, pid: number, trace: Buffer | undefined, exit: NativeExit | undefined, terminal: number | undefined) => void;
 
 /** `opened`: it is. `events`: how many there were since the last call. `errno`: negative, and the last call, when the watch is over. */
 export type NativeWatchListener = (id: number, opened: boolean, events: number, text: string, errno: number, step: string) => void;
@@ -42,17 +72,17 @@ export interface NativeFiles {
 }
 
 interface Native {
-  listen(listener: NativeListener): void;
+  listen(listener: NativeListener, ending: Float64Array): void;
   /** `fds`: owned, and closed when they are sent; ~fd: borrowed. Returns the container's id. */
   spawn(request: ArrayBuffer, size: number, fds: readonly number[]): number;
   /** Waits for the end of a container that another launcher has started; returns an id for it. */
   attend(pid: number, startTime: number, cloneFlags: number, init: boolean): number;
   signal(id: number, signal: number): void;
-  /** [read end, write end, …] of `count` pipes, or [negative errno] and none. */
-  pipes(count: number): number[];
+  /** Puts read end, write end, … of `count` pipes into `ends`. 0, or a negative errno and there is none. */
+  pipes(count: number, ends: Int32Array): number;
   /** A stream has taken over this end of a pipe, or a terminal. */
   claim(fd: number): void;
-  close(fd: number): void;
+  close(...fds: number[]): void;
   ref(): void;
   unref(): void;
   launcherPid(): number;
@@ -124,4 +154,9 @@ let loaded: Native | undefined;
 export function native(): Native {
   loaded ??= load();
   return loaded;
+}
+
+/** Must come before anything else is asked of the addon; once. */
+export function hearOfContainers(hear: Hear): void {
+  native().listen((id, pid, trace, counters, terminal) => hear(id, pid, trace, counters === undefined ? undefined : endingOf(counters), terminal), ending);
 }

@@ -18,12 +18,14 @@ import { Governor } from './governor.js';
 import { ProcessTimes } from './processtimes.js';
 import type { Origin } from './origin.js';
 import { Settlement } from './settlement.js';
-import { closeStdio, endedStream, openStdio, streamOf, TERMINAL, type Entry, type PipeEnd } from './stdio.js';
+import { closePipes, closeStdio, endedStream, openStdio, streamOf, TERMINAL, type Entry, type PipeEnd } from './stdio.js';
 import { Terminal } from './terminal.js';
 import { usageOf } from './usage.js';
 
 const SIGKILL = 9;
 const { SIGSYS } = constants.signals;
+
+const NO_PIPES = new Map<number, PipeEnd>();
 
 const SIGNAL_NAMES = new Map(Object.entries(constants.signals).map(([name, number]) => [number, name as NodeJS.Signals]));
 
@@ -52,7 +54,9 @@ export abstract class LaunchedProcess extends EventEmitter implements LaunchList
   readonly #governor: Governor | undefined;
   #timeLimit: TimeLimit | undefined;
   #reason: Reason | undefined;
-  #pipes: Map<number, PipeEnd> = new Map();
+  /** Of which no stream has been made. */
+  #pipes: Map<number, PipeEnd> = NO_PIPES;
+  #pipesClosed = false;
   #streams: (Readable | Writable | null)[];
 
   constructor(origin: Origin, command: Command, life: Life, entries: readonly Entry[], fault?: Fault) {
@@ -159,11 +163,14 @@ export abstract class LaunchedProcess extends EventEmitter implements LaunchList
     const end = this.#pipes.get(index);
     if (end) {
       this.#pipes.delete(index);
-      const stream = streamOf(end);
-      const governor = index === 1 || index === 2 ? this.#governor : undefined;
-      this.#streams[index] = governor ? governor.watch(index === 1 ? 'stdout' : 'stderr', stream as Readable) : stream;
+      this.#streams[index] = this.#pipesClosed ? endedStream(end) : this.#govern(index, streamOf(end));
     }
     return this.#streams[index] ?? null;
+  }
+
+  #govern(index: number, stream: Readable | Writable): Readable | Writable {
+    if (!this.#governor || (index !== 1 && index !== 2)) return stream;
+    return this.#governor.watch(index === 1 ? 'stdout' : 'stderr', stream as Readable);
   }
 
   kill(signal: NodeJS.Signals | number = this.#life.killSignal): boolean {
@@ -264,8 +271,8 @@ export abstract class LaunchedProcess extends EventEmitter implements LaunchList
   /** `close` comes after the last stream has ended; one that nobody reads is emptied, as child_process does. */
   #closeWhenRead(): void {
     this.#terminal?.exited();
-    for (const [i, end] of this.#pipes) this.#streams[i] = endedStream(end);
-    this.#pipes.clear();
+    if (!this.#pipesClosed) closePipes(this.#pipes);
+    this.#pipesClosed = true;
     const open = this.#streams.filter((stream): stream is Readable | Writable => stream !== null && !stream.closed);
     let left = open.length;
     const done = (): void => void this.emit('close', this.exitCode, this.signalCode);

@@ -26,6 +26,8 @@ export type Entry = Exclude<StdioEntry, null | undefined> | typeof TERMINAL;
 
 export const TERMINAL = Symbol('terminal');
 
+const MOST_STREAMS = 200;
+
 const SHORT = ['pipe', 'inherit', 'ignore'] as const;
 
 const ALL = { pipe: ['pipe', 'pipe', 'pipe'], inherit: ['inherit', 'inherit', 'inherit'], ignore: ['ignore', 'ignore', 'ignore'] } as const;
@@ -44,7 +46,7 @@ export function resolveStdio({ stdio, tty, detached = false }: Pick<SpawnOptions
     return ALL[stdio];
   }
   if (!Array.isArray(stdio)) throw new OptionError('stdio', stdio, 'a string or an array', 'ERR_INVALID_ARG_TYPE');
-  if (stdio.length > 200) throw new OptionError('stdio', stdio, 'up to 200 entries', 'ERR_OUT_OF_RANGE');
+  if (stdio.length > MOST_STREAMS) throw new OptionError('stdio', stdio, `up to ${MOST_STREAMS} entries`, 'ERR_OUT_OF_RANGE');
   const entries: (StdioEntry)[] = [...stdio];
   while (entries.length < 3) entries.push(undefined);
   return entries.map((entry, i) => {
@@ -92,17 +94,23 @@ export const streamsOf = (entries: readonly Entry[]): { count: number; pipes: nu
 });
 
 /** The same as a text, for those with one program. */
-export const shapeOf = (entries: readonly Entry[]): string => entries.map(entry => isPipe(entry) ? 'p' : '-').join('');
+export function shapeOf(entries: readonly Entry[]): string {
+  let shape = '';
+  for (const entry of entries) shape += isPipe(entry) ? 'p' : '-';
+  return shape;
+}
 
 /** Only what comes through a pipe of ours can be counted. */
 export function checkOutput(maxOutput: unknown, entries: readonly Entry[]): void {
   if (maxOutput !== undefined && entries[1] !== 'pipe' && entries[2] !== 'pipe' && entries[1] !== TERMINAL) throw new OptionError('maxOutput', maxOutput, "'pipe' as stdout or stderr beside it");
 }
 
-function makePipes(count: number): number[] {
-  const ends = count === 0 ? [] : native().pipes(count);
-  const errno = ends[0] ?? 0;
-  if (errno >= 0) return ends;
+/** Where the addon puts both ends of the pipes that it makes. */
+const ends = new Int32Array(2 * MOST_STREAMS);
+
+function makePipes(count: number): void {
+  const errno = count === 0 ? 0 : native().pipes(count, ends);
+  if (errno === 0) return;
   const code = errnoName(-errno);
   throw new ContainedError({
     code, errno, syscall: 'pipe2', path: undefined, dest: undefined, step: 'make the pipes for stdio',
@@ -112,27 +120,34 @@ function makePipes(count: number): number[] {
 
 /** The descriptors for the command, and our ends of those that are pipes. On failure nothing stays open. */
 export function openStdio(entries: readonly Entry[]): Streams {
-  const ends = makePipes(entries.filter(isPipe).length);
-  const streams: Streams = { fds: [], ours: new Map() };
-  let next = 0;
-  entries.forEach((entry, i) => {
+  let count = 0;
+  for (const entry of entries) if (isPipe(entry)) ++count;
+  makePipes(count);
+  const fds: number[] = [], ours = new Map<number, PipeEnd>();
+  for (let i = 0, next = 0; i < entries.length; ++i) {
+    const entry = entries[i]!;
     if (!isPipe(entry)) {
       const fd = entry === 'ignore' || entry === TERMINAL ? nullDevice() : entry === 'inherit' ? i : typeof entry === 'number' ? entry : fdOf(entry as object)!;
-      streams.fds.push(~fd);
-      return;
+      fds.push(~fd);
+      continue;
     }
-    const [read, write] = [ends[next++]!, ends[next++]!];
+    const read = ends[next++]!, write = ends[next++]!;
     const toCommand = i === 0 || entry !== 'pipe';
-    streams.fds.push(toCommand ? read : write);
-    streams.ours.set(i, { fd: toCommand ? write : read, direction: toCommand ? 'write' : 'read', data: entry === 'pipe' ? undefined : entry as Uint8Array });
-  });
-  return streams;
+    fds.push(toCommand ? read : write);
+    ours.set(i, { fd: toCommand ? write : read, direction: toCommand ? 'write' : 'read', data: entry === 'pipe' ? undefined : entry as Uint8Array });
+  }
+  return { fds, ours };
 }
 
 /** Gives up pipes that were never handed over. */
 export function closeStdio({ fds, ours }: Streams): void {
   for (const fd of fds) if (fd >= 0) native().close(fd);
-  for (const { fd } of ours.values()) native().close(fd);
+  closePipes(ours);
+}
+
+/** Those that no stream has taken over. */
+export function closePipes(ours: Streams['ours']): void {
+  if (ours.size > 0) native().close(...Array.from(ours.values(), ({ fd }) => fd));
 }
 
 /** Our end of a pipe as a stream. */
@@ -151,8 +166,7 @@ export function streamOf({ fd, direction, data }: PipeEnd): Readable | Writable 
 }
 
 /** In the place of a stream that nobody asked for while there was something to it. */
-export function endedStream({ fd, direction }: PipeEnd): Readable | Writable {
-  native().close(fd);
+export function endedStream({ direction }: PipeEnd): Readable | Writable {
   const stream = direction === 'read' ? new Readable({ read() {} }) : new Writable();
   return stream.destroy();
 }

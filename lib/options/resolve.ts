@@ -74,16 +74,26 @@ function name(key: 'hostname' | 'domainname', value: unknown, { create }: Namesp
 
 export const resolveCpuTimeout = (value: unknown): number | undefined => check.optional(value, v => check.number('cpuTimeout', v, 1, MAX_TIMEOUT), undefined);
 
-export function resolveLife(options: Pick<SpawnOptions, 'timeout' | 'cpuTimeout' | 'maxOutput' | 'signal' | 'killSignal' | 'killGrace' | 'trace'>): Life {
-  return {
-    timeout: check.optional(options.timeout, v => check.number('timeout', v, 1, MAX_TIMEOUT), undefined),
-    cpuTimeout: resolveCpuTimeout(options.cpuTimeout),
-    output: check.optional(options.maxOutput, resolveOutput, undefined),
-    signal: check.optional(options.signal, v => check.abortSignal('signal', v), undefined),
-    killSignal: check.optional(options.killSignal, v => signalNumber('killSignal', v), 15),
-    killGrace: check.optional(options.killGrace, v => check.number('killGrace', v, 0, MAX_TIMEOUT), 1000),
-    trace: check.optional(options.trace, v => check.boolean('trace', v), false),
-  };
+const OF_A_LIFE = ['timeout', 'cpuTimeout', 'maxOutput', 'signal', 'killSignal', 'killGrace', 'trace'] as const;
+
+type LifeOptions = Pick<SpawnOptions, typeof OF_A_LIFE[number]>;
+
+const lifeOf = (options: LifeOptions): Life => ({
+  timeout: check.optional(options.timeout, v => check.number('timeout', v, 1, MAX_TIMEOUT), undefined),
+  cpuTimeout: resolveCpuTimeout(options.cpuTimeout),
+  output: check.optional(options.maxOutput, resolveOutput, undefined),
+  signal: check.optional(options.signal, v => check.abortSignal('signal', v), undefined),
+  killSignal: check.optional(options.killSignal, v => signalNumber('killSignal', v), 15),
+  killGrace: check.optional(options.killGrace, v => check.number('killGrace', v, 0, MAX_TIMEOUT), 1000),
+  trace: check.optional(options.trace, v => check.boolean('trace', v), false),
+});
+
+const DEFAULT_LIFE = lifeOf({});
+
+/** Most runs have none of these options. */
+export function resolveLife(options: LifeOptions): Life {
+  for (const key of OF_A_LIFE) if (options[key] !== undefined) return lifeOf(options);
+  return DEFAULT_LIFE;
 }
 
 /**
