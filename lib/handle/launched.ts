@@ -11,7 +11,7 @@ import { native, type NativeExit } from '../native.js';
 import { signalNumber } from '../options/limits.js';
 import type { Life } from '../options/settings.js';
 import type { Command, Fault } from '../program/encode.js';
-import { stepError, stepOf } from '../program/words.js';
+import { stepError, traceOf } from '../program/words.js';
 import { GroupTime, TimeLimit } from './cputime.js';
 import { Deadline } from './deadline.js';
 import { Governor } from './governor.js';
@@ -301,9 +301,3 @@ const lostLauncher = (): ContainedError => new ContainedError({
   code: 'ECONNRESET', errno: -constants.errno.ECONNRESET, syscall: undefined, path: undefined, dest: undefined,
   step: 'start the container', hint: 'the launcher process was killed meanwhile; another one is there, try again',
 });
-
-function traceOf(program: Program, bytes: Buffer): TraceEntry[] {
-  const lists = ['host', 'join', 'release', 'child'] as const;
-  const steps = lists.flatMap(list => program[list].map(op => ({ list, step: stepOf(op) })));
-  return steps.map((step, i) => ({ ...step, ns: bytes.readUInt32LE(i * 4) }));
-}

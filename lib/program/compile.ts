@@ -8,18 +8,12 @@ import { fileSystemOps } from './filesystem.js';
 import { cloneFlags, emptyRootOps, enterOps, heldFds, idMapOps, insideRootOps, leaveOps, loopbackOps, openSources, separates, unshareCgroupOps } from './namespaces.js';
 import type { Op } from './ops.js';
 import {
-  affinityOps, afterFork, attributeOps, credentialOps, deathSignal, execOps, limitOps, nameOps, outsideStreamOps, pauseOps, streamOps, undumpable, userOps,
+  affinityOps, afterFork, attributeOps, credentialOps, deathSignal, execOps, limitOps, nameOps, outsideStreamOps, pauseOps, streamOps, undumpable, userOps, type Streams,
 } from './process.js';
 import { recordOps } from './record.js';
 import { Slots } from './slots.js';
 import { terminalOps } from './terminal.js';
 import { print } from './words.js';
-
-/** How the command's standard streams come: `count` descriptors with the request, and which of them are pipes of ours. */
-export interface Streams {
-  count: number;
-  pipes: readonly number[];
-}
 
 /**
  * Whether the groups are made while the process mounts, and joined when it has: not when they are mounted too, nor by who is

@@ -2,9 +2,14 @@ import { constants as os } from 'node:os';
 import type { IdMap, Settings } from '../options/settings.js';
 import { CWD, type Op } from './ops.js';
 import { PR, RLIMITS } from './constants.js';
-import type { Streams } from './compile.js';
 import type { Command } from './encode.js';
 import { controllingTerminalOps } from './terminal.js';
+
+/** How the command's standard streams come: `count` descriptors with the request, and which of them are pipes of ours. */
+export interface Streams {
+  count: number;
+  pipes: readonly number[];
+}
 
 const SIGKILL = 9;
 const { EPERM } = os.errno;

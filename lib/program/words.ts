@@ -1,4 +1,5 @@
 // What an op does, in words: for errors, for `explain` and for traces.
+import type { TraceEntry } from '../../types/contained.js';
 import type { Program } from '../../types/program.js';
 import { ContainedError, errnoName } from '../errors.js';
 import { CAPABILITIES, RLIMITS } from './constants.js';
@@ -169,4 +170,11 @@ export function opError(op: Op | undefined, list: string, errno: number): Contai
 export function stepError(program: Program, listNumber: number, index: number, errno: number): ContainedError {
   const list = LISTS[listNumber] ?? 'clone';
   return opError(list === 'execve' || list === 'clone' ? undefined : program[list][index], list, errno);
+}
+
+/** The nanoseconds that each step took, as the launcher tells them. */
+export function traceOf(program: Program, bytes: Buffer): TraceEntry[] {
+  const lists = ['host', 'join', 'release', 'child'] as const;
+  const steps = lists.flatMap(list => program[list].map(op => ({ list, step: stepOf(op) })));
+  return steps.map((step, i) => ({ ...step, ns: bytes.readUInt32LE(i * 4) }));
 }
