@@ -1,6 +1,6 @@
 import { execFile, execFileSync } from 'node:child_process';
 import { once } from 'node:events';
-import { appendFileSync, copyFileSync, chmodSync, readFileSync } from 'node:fs';
+import { appendFileSync, copyFileSync, chmodSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -221,4 +221,12 @@ t.test('nothing is left of a hundred of them', async t => {
   const before = surroundings();
   await Promise.all(Array.from({ length: 100 }, (_, i) => sh('(sleep 1000 &) ; true', { init: i % 2 === 0, rlimits: { core: 0 } })));
   t.same(await sameAs(before), before);
+});
+
+t.test('a command may have the name that the launcher has, and is seen to run all the same', async t => {
+  const rootfs = busyboxRoot(t);
+  writeFileSync(join(rootfs, 'bin/contained-setup'), '#!/bin/sh\nread x\n', { mode: 0o755 });
+  const child = await spawnContained('contained-setup', { rootfs }).ready;
+  t.equal(readFileSync(`/proc/${child.pid}/comm`, 'utf8'), 'contained-setup\n');
+  await child.killAll();
 });

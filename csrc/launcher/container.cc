@@ -107,7 +107,9 @@ void Container::on_channel() {
   }
   // The last holder of the other end has closed it: by execve, or by dying before it got there.
   drop(channel_);
-  if (!ready_ && !failed_ && !has_init_ && !died_in_setup()) report_ready();
+  // Both close it; but execve takes the process's mark of a fork away before, fs/exec.c, begin_new_exec, while it gets its new
+  // name only after. A zombie has the mark, too, until Node reaps it; what fails is for want of a descriptor and tells nothing.
+  if (!ready_ && !failed_ && !has_init_ && has_executed(pid_)) report_ready();
 }
 
 void Container::handle(const Note& note, const char* rest, uint32_t rest_size, sys::Fd attached) {
@@ -157,15 +159,6 @@ void Container::take_child(pid_t pid, int pidfd) {
   if (killed_) sys::pidfd_send_signal(pidfd_.get(), SIGKILL);
 }
 
-// Both execve and death close the channel, and death does so before the pidfd tells of it; but only execve changes the name.
-bool Container::died_in_setup() const {
-  char path[32], text[32];
-  snprintf(path, sizeof path, "/proc/%d/comm", pid_);
-  // It is there, if only as a zombie, until Node reaps it; what fails is for want of a descriptor and tells nothing.
-  if (sys::read_file(AT_FDCWD, path, text, sizeof text) < 0) return false;
-  return strncmp(text, kName, strlen(kName)) == 0 && text[strlen(kName)] == '\n';
-}
-
 void Container::on_exit() {
   if (channel_) on_channel();
   // An intermediate process that has handed over its child has nothing more to say.
@@ -178,7 +171,7 @@ void Container::on_exit() {
     return take_child(entry.pid, static_cast<int>(syscall(SYS_pidfd_open, entry.pid, 0)));
   }
   // Another may still hold the child's end: who has gone ahead of it, or has got it in there.
-  if (!ready_ && !failed_ && !has_init_ && !died_in_setup()) report_ready();
+  if (!ready_ && !failed_ && !has_init_ && has_executed(pid_)) report_ready();
   if (!ready_) fail(kExecve, 0, ECHILD);
   if (detached_) reap();
   unwatch(pidfd_.get());

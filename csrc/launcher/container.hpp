@@ -2,6 +2,7 @@
 #pragma once
 
 #include "child.hpp"
+#include "process.hpp"
 #include "record.hpp"
 #include "../ops/sys.hpp"
 
@@ -55,7 +56,6 @@ class Container {
   void take_child(pid_t pid, int pidfd);
   void handle(const Note& note, const char* rest, uint32_t rest_size, sys::Fd attached);
   void drop(sys::Fd& fd);
-  bool died_in_setup() const;
   bool handles(int number) const;
   const Op* record() const;
   void record_pid();
@@ -108,6 +108,5 @@ void watch(int fd, Container* container, Source source);
 void unwatch(int fd);
 void tell_node(const Message& message, const Text* text, const int* fds, int count);
 uint64_t milliseconds();
-extern const char kName[];
 
 }  // namespace contained

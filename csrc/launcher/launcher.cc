@@ -26,9 +26,6 @@
 
 namespace contained {
 
-// The process name of the launcher and of its children up to execve: all 15 characters, and nobody's command.
-const char kName[] = "contained-setup";
-
 namespace {
 
 constexpr int kSocket = 3;  // where the addon puts our end of the socket …
@@ -241,7 +238,7 @@ void settle() {
   if (sched_getscheduler(0) == SCHED_OTHER) sched_setscheduler(0, SCHED_BATCH, &none);
   (void)!chdir("/");
   setsid();
-  prctl(PR_SET_NAME, kName, 0, 0, 0);
+  prctl(PR_SET_NAME, "contained-setup", 0, 0, 0);  // and of our children up to execve
   prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 }
 

@@ -3,16 +3,10 @@
 
 #include "../ops/sys.hpp"
 
-#include <sys/resource.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 namespace contained {
-
-// When a process began, in ticks since boot: proc_pid_stat(5), field 22. 0 when there is none.
-uint64_t start_time(pid_t pid);
-// How a process that is somebody else's child has ended, as waitpid(2) would tell it, and the time that it used; -1 when that
-// cannot be known.
-int ending_of(pid_t pid, int pidfd, rusage* usage);
 
 // What a detached container writes, kept in two files of which the older is dropped: `log` and `log.1`.
 class Log {

@@ -1,0 +1,18 @@
+// What /proc tells of a process.
+#pragma once
+
+#include <stdint.h>
+#include <sys/resource.h>
+#include <sys/types.h>
+
+namespace contained {
+
+// When a process began, in ticks since boot: proc_pid_stat(5), field 22. 0 when there is none.
+uint64_t start_time(pid_t pid);
+// Whether it has called execve since it was cloned, with success. False when there is none.
+bool has_executed(pid_t pid);
+// How a process that is somebody else's child has ended, as waitpid(2) would tell it, and the time that it used; -1 when that
+// cannot be known.
+int ending_of(pid_t pid, int pidfd, rusage* usage);
+
+}  // namespace contained
