@@ -4,8 +4,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Contained } from '../types/contained.js';
 import type { ContainerInfo } from '../types/registry.js';
 import { ContainedProcess } from './handle/contained.js';
-import { signalName } from './handle/launched.js';
 import type { Origin } from './handle/origin.js';
+import { signalName } from './host/signals.js';
 import type { Subject } from './live/subject.js';
 import { attend, type LaunchListener } from './launch.js';
 import type { NativeExit } from './native.js';
@@ -36,6 +36,7 @@ class Attached implements Origin {
   readonly id: string;
   readonly detached = true;  // not to be waited for: that is for whoever has started it
   readonly created: Date;
+  lasted: number | undefined = undefined;
   readonly #kept: Kept;
   readonly #ending: Ending;
 
@@ -61,6 +62,7 @@ class Attached implements Origin {
   async finish({ requestedSignal }: NativeExit): Promise<NativeExit> {
     try {
       const exit = await this.#ending.read();
+      this.lasted = Math.max(0, (await this.#ending.time()).getTime() - this.created.getTime());
       // What this process has asked for, its own launcher has sent.
       return { ...exit, requestedSignal: requestedSignal || exit.requestedSignal };
     } finally {

@@ -12,7 +12,7 @@ import { limitTime } from './options/time.js';
 import { compile } from './program/compile.js';
 import type { Template } from './handle/template.js';
 import { OptionError } from './errors.js';
-import { collected, splitOptions } from './run.js';
+import { checkInput, collected, splitOptions } from './run.js';
 import { isLasting, templateFor } from './spawn.js';
 
 const OF_A_RUN = ['env', 'cwd', 'stdio', 'argv0', 'timeout', 'cpuTimeout', 'maxOutput', 'signal', 'killSignal', 'killGrace', 'trace'] as const satisfies readonly (keyof SandboxRun)[];
@@ -64,6 +64,7 @@ class Compiled implements Sandbox {
   run(command: Command, options?: SandboxRunOptions): Promise<RunResult>;
   async run(command: Command, options: SandboxRunOptions = {}): Promise<RunResult<string | Buffer>> {
     const { own, rest } = splitOptions(options);
+    if (own.input !== undefined) checkInput(own, rest.stdio === undefined ? this.#entries : resolveStdio({ ...this.#base, stdio: rest.stdio }));
     return await collected(this.spawn(command, rest), own);
   }
 

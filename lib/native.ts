@@ -78,8 +78,8 @@ interface Native {
   /** Waits for the end of a container that another launcher has started; returns an id for it. */
   attend(pid: number, startTime: number, cloneFlags: number, init: boolean): number;
   signal(id: number, signal: number): void;
-  /** Puts read end, write end, … of `count` pipes into `ends`. 0, or a negative errno and there is none. */
-  pipes(count: number, ends: Int32Array): number;
+  /** Puts read end, write end, … of so many pipes, and both ends of so many socket pairs, into `ends`. 0, or a negative errno and there is none. */
+  pipes(pipes: number, sockets: number, ends: Int32Array): number;
   /** A stream has taken over this end of a pipe, or a terminal. */
   claim(fd: number): void;
   close(...fds: number[]): void;
@@ -137,8 +137,13 @@ const unavailable = (step: string, hint: string, cause?: unknown): ContainedErro
   code: 'ERR_CONTAIN_UNSUPPORTED_PLATFORM', errno: 0, syscall: undefined, path: undefined, dest: undefined, step, hint,
 }), { cause });
 
-function load(): Native {
+/** This package can be imported everywhere, and used on Linux. */
+export function checkPlatform(): void {
   if (process.platform !== 'linux') throw unavailable(`spawn-contained on ${process.platform}`, 'containers need Linux 5.14 or later');
+}
+
+function load(): Native {
+  checkPlatform();
   const file = candidates().find(existsSync);
   if (file === undefined) throw unavailable(`find the addon for linux-${process.arch} (${libc()})`, `run \`npm run build\` in ${root}`);
   try {

@@ -4,6 +4,7 @@ import type { Contained, Outcome, RunResult } from '../types/contained.js';
 import type { CollectOptions, RunOptions, SpawnOptions } from '../types/options.js';
 import type { SandboxRunOptions } from '../types/sandbox.js';
 import { CommandFailed, OptionError } from './errors.js';
+import { resolveStdio, TERMINAL, type Entry } from './handle/stdio.js';
 import * as check from './options/check.js';
 import { bytesOf } from './options/output.js';
 import { spawnContained } from './spawn.js';
@@ -32,6 +33,11 @@ function feed(stdin: Writable | null, input: string | Uint8Array | undefined): v
 async function finish(child: Contained, input: CollectOptions['input'], most: number): Promise<[Outcome, Buffer, Buffer]> {
   feed(child.stdin, input);
   return Promise.all([child.exited, collect(child.stdout, most), collect(child.stderr, most)]);
+}
+
+/** What is to be written needs somewhere to go. */
+export function checkInput({ input }: Pick<Collecting, 'input'>, [stdin]: readonly Entry[]): void {
+  if (input !== undefined && stdin !== 'pipe' && stdin !== TERMINAL) throw new OptionError('input', input, "'pipe' as stdin beside it");
 }
 
 /** The options of `run` that are its own, checked, and all others. A `maxOutput` that is no size is one of the others. */
@@ -71,5 +77,6 @@ export function run(options: RunOptions & { encoding: 'buffer' }): Promise<RunRe
 export function run(options: RunOptions): Promise<RunResult>;
 export async function run(options: RunOptions): Promise<RunResult<string | Buffer>> {
   const { own, rest } = splitOptions(options);
+  if (own.input !== undefined) checkInput(own, resolveStdio(rest));
   return await collected(spawnContained(rest), own);
 }

@@ -50,7 +50,7 @@ export function spawnWith(options: SpawnOptions, command: unknown, fault?: Fault
 const templates = new Known<Template>();
 
 /** What depends on the state of the host is looked at again. */
-export const isLasting = ({ cgroup, impossible, namespaces }: Settings): boolean => !impossible && !namespaces.momentary && !(cgroup && cgroup.enable.length > 0);
+export const isLasting = ({ cgroup, impossible, namespaces }: Settings): boolean => !impossible && !namespaces.momentary && !(cgroup && (cgroup.momentary || cgroup.enable.length > 0));
 
 /** Checked and compiled: for every run with these settings whose streams are of these kinds. */
 export const templateFor = (settings: Settings, entries: readonly Entry[], only?: Words): Template => new Template(settings, words => compileFor(settings, entries, words), only);
@@ -89,7 +89,10 @@ export function explain(file: string, args?: readonly string[], options?: SpawnO
 export function explain(first: unknown, args?: unknown, last?: unknown): Program {
   const { command, options } = callOf(first, args, last);
   check.object('options', options);
+  const entries = resolveStdio(options);
+  checkOutput(options.maxOutput, entries);
+  resolveLife(options);
   const settings = resolve(options);
   if (settings.impossible) throw settings.impossible;
-  return compileFor(settings, resolveStdio(options), resolveCommand(options, command));
+  return compileFor(settings, entries, resolveCommand(options, command));
 }

@@ -5,7 +5,7 @@ import type { SweepReport } from '../types/sweep.js';
 import * as actions from './cgroup/actions.js';
 import { cgroupHost, GROUP_PREFIX, unifiedPlaces, v1Parent } from './host/cgroups.js';
 import { startTimeOf } from './host/facts.js';
-import { allHalfMade, allKept, forget, isBeingMade, lives, takeAwayGroup, type Kept } from './registry/records.js';
+import { allHalfMade, allKept, forget, forgetOwn, isBeingMade, lives, readKept, takeAwayGroup } from './registry/records.js';
 
 /** Whether the owner that is named in a group is still alive: its pid, and that it started when the name says. */
 function ownerLives(name: string): boolean {
@@ -59,18 +59,17 @@ export async function sweep(): Promise<SweepReport> {
     }
   }
   try {
-    for (const kept of await allKept()) await sweepKept(kept, report);
-    for (const directory of await allHalfMade()) await forgetIn(report, directory, async () => {});
+    for (const { record: { id } } of await allKept()) await sweepKept(id, report);
+    for (const directory of await allHalfMade()) await takeAway(report, directory, () => forget(directory));
   } catch (error) {
     report.failed.push({ path: (error as NodeJS.ErrnoException).path ?? '', error: error as Error });
   }
   return report;
 }
 
-async function forgetIn(report: Report, directory: string, before: () => Promise<void>): Promise<void> {
+async function takeAway(report: Report, directory: string, act: () => Promise<void>): Promise<void> {
   try {
-    await before();
-    await forget(directory);
+    await act();
     report.removed.push(directory);
   } catch (error) {
     report.failed.push({ path: directory, error: error as Error });
@@ -78,9 +77,15 @@ async function forgetIn(report: Report, directory: string, before: () => Promise
 }
 
 /** Nobody watches it any more, nor will tell how it has ended; one that goes on running without is let be. */
-async function sweepKept(kept: Kept, report: Report): Promise<void> {
-  if (kept.outcome !== undefined || lives(kept.keeper) || lives(kept.first) || isBeingMade(kept)) return;
+async function sweepKept(id: string, report: Report): Promise<void> {
+  // Looked at only now: the name may meanwhile be another container's.
+  const kept = await readKept(id);
+  if (!kept || kept.outcome !== undefined || lives(kept.keeper) || lives(kept.first) || isBeingMade(kept)) return;
   // Its Node goes on, and starts the launcher that takes over.
   if (startTimeOf(kept.record.maker.pid) === kept.record.maker.start) return;
-  await forgetIn(report, kept.directory, () => takeAwayGroup(kept.record));
+  const { record, directory } = kept;
+  await takeAway(report, directory, async () => {
+    await takeAwayGroup(record);
+    await forgetOwn({ ...record, directory });
+  });
 }

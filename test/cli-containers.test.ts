@@ -208,6 +208,9 @@ t.test('--env-file, --cidfile, --pidfile', async t => {
   t.equal(readFileSync(file('cid'), 'utf8'), name);
   t.equal(readFileSync(file('pid'), 'utf8'), contained('inspect', '-f', 'pid', name).stdout.trim());
   t.match(contained('run', '--cidfile', file('cid'), '--', 'true'), { code: 125, stderr: /^contained: --cidfile: .* is there/ });
+  t.match(contained('run', '-d', '--pidfile', file('no/such/pid'), '--', 'sleep', '600'), { code: 125, stdout: '', stderr: /^contained: --pidfile: .* cannot be written: ENOENT/ });
+  t.match(contained('run', '--cidfile', file('none'), '--', 'no-such-command'), { code: 127 });
+  t.notOk(existsSync(file('none')), 'of one that has not run there is nothing to tell');
   await Promise.resolve();
 });
 

@@ -112,6 +112,24 @@ tidy('the launcher is killed in the middle of many starts: each settles once, an
   }
 });
 
+tidy('the launcher is killed, and so is the one that takes over, before it has heard of all', async t => {
+  for (let i = 0; i < 10; ++i) {
+    const word = mark();
+    const children = Array.from({ length: 150 }, (_, k) => spawnContained('sh', ['-c', `sleep 0.0${k % 10}; exit 3`, word], { stdio: 'ignore', ...root && k % 3 === 0 ? { cgroup: {} } : {}, ...k % 5 === 0 ? { init: true } : {} }));
+    const exits = children.map(({ exited }) => exited.then(({ reason, code }) => `${reason} ${code}`, (error: unknown) => error instanceof ContainedError ? error.code : String(error)));
+    await sleep(Math.random() * 100);
+    for (let k = 0; k < 3; ++k) {
+      const killed = native().launcherPid();
+      process.kill(killed, 'SIGKILL');
+      while (native().launcherPid() === killed || native().launcherPid() === 0) await new Promise(resolve => void setImmediate(resolve));
+    }
+    const odd = (await Promise.all(exits)).filter(end => end !== 'exit 3' && end !== 'ECONNRESET');
+    if (odd.length > 0) t.same(odd, [], `run ${i}`);
+    if (processesWith(word).length > 0) t.same(processesWith(word), [], `run ${i}`);
+    t.equal((await run({ command: 'true' })).reason, 'exit');
+  }
+});
+
 const BOTH = [{}, { init: true }, ...root ? [{ ns: [] }, { cgroup: { pids: { max: 10 } } }] : []];
 
 for (const stopped of [false, true]) {

@@ -26,8 +26,11 @@ tidy('Node has gone: how it ended is told to all who wait, and to those who come
   }
   t.ok(await until(() => !alive(one.launcher)), 'the launcher has gone with the last');
   t.match((await containers()).find(info => info.id === id), { state: 'exited', exitCode: 9, signal: null, pid: undefined, detached: true });
+  const { wallMs } = (await waiters[0]!.exited).usage;
+  await sleep(300);
   const late = await attach(id);
   t.match(await late.exited, { reason: 'exit', code: 9 });
+  t.ok(Math.abs((await late.exited).usage.wallMs - wallMs) < 200, 'how long it ran does not depend on who asks when');
   t.notOk(late.kill());
   await t.rejects(late.stats(), { code: 'ESRCH' });
   await t.rejects(late.exec('true').exited, ContainedError);
@@ -184,12 +187,22 @@ for (const [what, kind] of ways) {
   });
 }
 
+const zombiesOf = (parent: number): string[] => readdirSync('/proc').filter(pid => {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    return stat.slice(stat.lastIndexOf(')') + 2).startsWith(`Z ${parent} `);
+  } catch {
+    return false;
+  }
+});
+
 tidy('detached, in a pod', async t => {
   const id = name();
   const pod = await createNamespaces(['net', 'ipc', 'uts', 'pid']);
   const child = await spawnContained('sleep', ['600'], { id, detached: true, ns: { net: pod, ipc: pod, uts: pod, pid: pod, mnt: 'new', cgroup: 'new' } }).ready;
   const found = await attach(id);
   t.equal(readlinkSync(`/proc/${found.pid}/ns/pid_for_children`).startsWith('pid:'), true);
+  t.ok(await until(() => zombiesOf(native().launcherPid()).length === 0), 'who has gone ahead of it is not left as a zombie');
   t.match(await found.exec('true').exited, { code: 0 });
   await found.killAll();
   t.match(await child.exited, { signal: 'SIGKILL' });

@@ -82,6 +82,33 @@ tidy('it is killed in the middle of starts of detached ones: each runs, or leave
   }
 });
 
+/** Ticks of processor time. */
+function ticksOf(pid: number): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+  const [user, system] = stat.slice(stat.lastIndexOf(')') + 2).split(' ').slice(11, 13).map(Number);
+  return user! + system!;
+}
+
+tidy('one ends while Node stands still, which has the ends of its log too: the launcher rests, and serves the next', async t => {
+  const id = name();
+  const one = await starter([{ id, detached: true, command: ['sh', '-c', 'sleep 0.3; echo x'] }], 'stay');
+  one.node.kill('SIGSTOP');
+  process.kill(one.launcher, 'SIGSTOP');
+  t.ok(await until(() => !alive(one.pids[0]!)));
+  process.kill(one.launcher, 'SIGCONT');
+  t.ok(await until(async () => await stateOf(id) === 'exited'));
+  const before = ticksOf(one.launcher);
+  await sleep(500);
+  t.ok(ticksOf(one.launcher) - before < 10, `${ticksOf(one.launcher) - before} ticks`);
+  one.node.kill('SIGKILL');
+  one.node.kill('SIGCONT');
+  await ended(one);
+  t.ok(await until(() => !alive(one.launcher)));
+  const kept = await attach(id);
+  t.equal(textOf(await entriesOf(kept)), 'x\n');
+  await kept.remove();
+});
+
 tidy('Node and its launcher are killed: it is lost, can still be reached and killed, and sweep() takes away the rest', async t => {
   const id = name(), word = mark();
   const one = await starter([waiting(id, word), waiting(`${id}b`, word, { init: true })], 'stay');

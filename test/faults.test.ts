@@ -21,7 +21,7 @@ const places = (program: Program): { list: typeof LISTS[number] | 'clone'; index
 ];
 
 // The number in the name of a group differs from run to run.
-const withoutNumber = (text: string): string => text.replace(/(spawn-contained\.[\d.]+\.)\d{8}/g, '$1N');
+const withoutNumber = (text: string): string => text.replace(/(spawn-contained\.[\d.]+\.)\d{16}/g, '$1N');
 
 async function everyStepFails(t: typeof import('tap').t, options: SpawnOptions, wanted: { lists: string[]; ops: string[] }): Promise<void> {
   const word = mark();

@@ -1,14 +1,11 @@
 // The handle: what ChildProcess has, and what comes on top.
 import { spawn, type ChildProcess } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import { EventEmitter, getEventListeners, once } from 'node:events';
-import { closeSync, createReadStream, createWriteStream, openSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { buffer, text } from 'node:stream/consumers';
+import { readFileSync } from 'node:fs';
 import type { Readable } from 'node:stream';
 import { ContainedError, explain, OptionError, spawnContained } from 'spawn-contained';
 import type { Contained, SpawnOptions } from 'spawn-contained';
-import { mark, needsRoot, processesWith, runFixture, scratch, tidy, until } from './env.js';
+import { mark, needsRoot, processesWith, runFixture, tidy, until } from './env.js';
 
 const sh = (script: string, options: SpawnOptions = {}): Contained => spawnContained({ ...options, command: ['sh', '-c', script] });
 
@@ -93,92 +90,6 @@ tidy('a failing start that nobody listens to is an uncaught exception, as with c
   t.match(stderr, /ContainedError: execute .no.such.file: ENOENT/);
 });
 
-tidy('stdio: ignore gives no stream and /dev/null', async t => {
-  const child = sh('readlink /proc/self/fd/0 /proc/self/fd/2', { stdio: ['ignore', 'pipe', 'ignore'] });
-  t.same([child.stdin, child.stderr], [null, null]);
-  t.equal(await text(child.stdout!), '/dev/null\n/dev/null\n');
-});
-
-tidy("stdio: inherit gives Node's own", async t => {
-  const { code, stdout, stderr } = await runFixture('inherit.mjs');
-  t.same([code, stdout, stderr], [0, 'to stdout\n', 'to stderr\n']);
-});
-
-tidy('stdio: descriptors and streams of the caller, which stay open', async t => {
-  const directory = scratch(t);
-  writeFileSync(join(directory, 'in'), 'from the file');
-  const input = createReadStream(join(directory, 'in'));
-  const output = createWriteStream(join(directory, 'out'));
-  await Promise.all([once(input, 'open'), once(output, 'open')]);
-  const errors = openSync(join(directory, 'err'), 'w');
-  await sh('cat; echo err >&2', { stdio: [input, output, errors] }).exited;
-  await sh('echo again >&2', { stdio: ['ignore', 'ignore', errors] }).exited;
-  closeSync(errors);
-  input.destroy();
-  output.destroy();
-  t.equal(readFileSync(join(directory, 'out'), 'utf8'), 'from the file');
-  t.equal(readFileSync(join(directory, 'err'), 'utf8'), 'err\nagain\n');
-});
-
-tidy('stdio: a Buffer at index 3 is read there, and pipes at 4 and 5 are written there', async t => {
-  const child = sh('cat <&3; echo four >&4; echo five >&5', { stdio: ['ignore', 'pipe', 'pipe', Buffer.from('three'), 'pipe', 'pipe'] });
-  const [out, four, five] = await Promise.all([1, 4, 5].map(i => text(child.stdio[i] as Readable)));
-  t.same([out, four, five], ['three', 'four\n', 'five\n']);
-  t.match(await child.exited, { reason: 'exit', code: 0 });
-});
-
-tidy('stdio: a descriptor that is not open fails that start and no other', async t => {
-  const { code, stdout } = await runFixture('closed-fd.mjs', [], { timeout: 10_000 });
-  t.same([code, stdout], [0, 'EBADF\nnext: exit\n']);
-});
-
-tidy('50 MB of output arrive', async t => {
-  const child = spawnContained('head', ['-c', '50M', '/dev/zero']);
-  let size = 0;
-  for await (const chunk of child.stdout!) size += (chunk as Buffer).length;
-  t.equal(size, 50 * 2 ** 20);
-  t.match(await child.exited, { reason: 'exit', code: 0 });
-});
-
-tidy('a command waits while nobody reads, and loses nothing', async t => {
-  const child = spawnContained('head', ['-c', '5000000', '/dev/zero']);
-  await child.ready;
-  t.ok(await until(() => readFileSync(`/proc/${child.pid}/wchan`, 'utf8').includes('pipe_write')), 'it waits for room in the pipe');
-  t.equal((await buffer(child.stdout!)).length, 5_000_000);
-  t.match(await child.exited, { reason: 'exit', code: 0 });
-});
-
-tidy('10 MB of input arrive, by the stream and as a Buffer', async t => {
-  const input = Buffer.alloc(10_000_000, 'all of this ');
-  const sum = createHash('sha256').update(input).digest('hex');
-  const streamed = spawnContained('sha256sum');
-  streamed.stdin!.end(input);
-  const given = spawnContained('sha256sum', { stdio: [input, 'pipe', 'pipe'] });
-  for (const output of await Promise.all([text(streamed.stdout!), text(given.stdout!)])) t.match(output, sum);
-});
-
-tidy('input that the command does not read is no error when it came with the options, and one of the write otherwise', async t => {
-  const input = Buffer.alloc(10_000_000);
-  t.match(await spawnContained('true', { stdio: [input, 'pipe', 'pipe'] }).exited, { reason: 'exit', code: 0 });
-  const child = spawnContained('true');
-  child.stdin!.on('error', () => {});
-  const error = await new Promise<NodeJS.ErrnoException | null | undefined>(resolve => child.stdin!.write(input, resolve));
-  // Node calls back with null when the stream was destroyed first, as it is with the exit: net.Socket, onWriteComplete.
-  t.ok(error === null || /^(EPIPE|ERR_STREAM_DESTROYED)$/.test(error?.code ?? ''), String(error));
-  await child.exited;
-});
-
-for (const ns of [undefined, []] as const) {
-  const where = ns ? 'without namespaces' : 'with a pid namespace';
-  tidy(`a grandchild that keeps stdout open ends with the command, so close comes (${where})`, async t => {
-    const word = mark();
-    const child = sh(`sleep ${word} & echo up`, ns ? { ns } : {});
-    const [code] = await once(child, 'close');
-    t.equal(code, 0);
-    t.same(processesWith(word), []);
-  });
-}
-
 tidy('the trace has a time for each step, in the order in which explain lists them', async t => {
   const command = ['true'] as const;
   const child = await spawnContained({ command, trace: true }).ready;
@@ -196,7 +107,7 @@ for (const dispose of ['using', 'killAll'] as const) {
     const word = mark();
     const child = sh(`sleep ${word} & (sleep ${word} &) ; echo up; sleep ${word}`);
     await line(child.stdout!);
-    t.ok(processesWith(word).length >= 3);
+    t.ok(await until(() => processesWith(word).length >= 3));
     await (dispose === 'using' ? child[Symbol.asyncDispose]() : child.killAll());
     t.same(processesWith(word), []);
     t.match(await child.exited, { reason: 'killed', signal: 'SIGKILL', code: null });
@@ -261,6 +172,22 @@ tidy('an abort listener does not outlive the container', async t => {
   t.equal(getEventListeners(controller.signal, 'abort').length, 0);
   controller.abort();
   t.match(await child.exited, { reason: 'exit', code: 5 });
+});
+
+tidy('signals have the names that child_process gives them, and those without a name a number', async t => {
+  for (const signal of ['SIGABRT', 'SIGIO', 'SIGKILL'] as const) t.match(await sh(`kill -${signal.slice(3)} $$`, { init: true }).exited, { signal, code: null, reason: 'signal' });
+  const child = spawnContained('sleep', ['600']);
+  await child.ready;
+  t.ok(child.kill(40));
+  t.match(await child.exited, { signal: 'SIG40', code: null, reason: 'killed' });
+});
+
+tidy('a signal that was sent and taken does not make the end by another `killed`', async t => {
+  const child = sh('trap : USR1; echo ready; while :; do sleep 0.02; done', { init: true });
+  await line(child.stdout!);
+  child.kill('SIGUSR1');
+  process.kill((await child.processes()).find(({ innerPid }) => innerPid === 2)!.pid, 'SIGSEGV');
+  t.match(await child.exited, { reason: 'signal', signal: 'SIGSEGV' });
 });
 
 tidy('a signal that pid 1 has no handler for ends it as any other process', async t => {

@@ -251,6 +251,11 @@ tidy('whatever happens, the last event is how it ended', async t => {
   controller.abort();
   t.same(await stopped, [], 'a signal ends the loop without one');
   t.same(await all(other.events({ signal: AbortSignal.abort() })), []);
+  if (root) {
+    const grouped = await started('sleep 1000', { cgroup: {} });
+    t.same(await all(grouped.events({ signal: AbortSignal.abort() })), [], 'nor begins, where there is a group to watch');
+    await grouped.killAll();
+  }
   t.match(await errorOf(() => other.events({ pressure: [{ resource: 'cpu', stallUs: 1 }] })), { code: 'ENOTSUP' });
   await other.killAll();
 });

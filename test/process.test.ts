@@ -216,6 +216,12 @@ t.test('nobody inside can look into init, which is of another code than the comm
   t.match(await sh('cat /proc/1/environ; head -c 1 /proc/1/mem; ls -l /proc/1/exe /proc/1/fd 2>&1 | grep -c denied', { init: true }), /Permission denied/);
 });
 
+t.test('init tells that the command runs also where that may have few descriptors, and many are on their way', async t => {
+  const children = Array.from({ length: 60 }, () => spawnContained('sleep', ['600'], { init: true, rlimits: { nofile: 10 } }));
+  for (const child of children) t.equal(await child.ready, child);
+  await Promise.all(children.map(child => child.killAll()));
+});
+
 t.test('nothing is left of a hundred of them', async t => {
   await sh('true');
   const before = surroundings();

@@ -1,5 +1,5 @@
 // run: a command to its end, with its output.
-import { CommandFailed, ContainedError, OptionError, run } from 'spawn-contained';
+import { CommandFailed, contain, ContainedError, OptionError, run } from 'spawn-contained';
 import { mark, processesWith, tidy } from './env.js';
 
 const sh = (script: string): readonly [string, ...string[]] => ['sh', '-c', script];
@@ -60,6 +60,11 @@ tidy('a command that cannot be started rejects with a ContainedError, with rejec
     t.ok(error instanceof ContainedError);
     t.match(error, { code: 'ENOENT', syscall: 'exec', path: '/no/such/file' });
   }
+});
+
+tidy('input without a pipe to write it to is refused', async t => {
+  await t.rejects(run({ command: 'cat', input: 'x', stdio: 'ignore' }), { name: 'OptionError', path: 'input' });
+  await t.rejects(contain().run('cat', { input: 'x', stdio: ['ignore', 'pipe', 'pipe'] }), { name: 'OptionError', path: 'input' });
 });
 
 tidy('wrong options reject with an OptionError that names them', async t => {

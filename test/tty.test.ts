@@ -319,7 +319,7 @@ tidy('when Node dies nothing of it is left', async t => {
   const word = mark();
   const node = spawn(process.execPath, [fixture('terminal.mjs'), word], { stdio: ['ignore', 'pipe', 'inherit'], env: { ...process.env, NODE_OPTIONS: '' } });
   await once(node.stdout, 'data');
-  t.ok(processesWith(word).length > 1);
+  t.ok(await until(() => processesWith(word).length > 1));
   node.kill('SIGKILL');
   await once(node, 'close');
   t.ok(await until(() => processesWith(word).length === 0));

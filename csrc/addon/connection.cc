@@ -29,9 +29,11 @@ struct Waiting {
 };
 
 // Never destroyed: the thread still uses them while a Node that exits runs destructors.
-std::deque<Waiting>& queue = *new std::deque<Waiting>;
+std::deque<Waiting>& queue = *new std::deque<Waiting>;    // requests that could not be sent at once
+std::deque<Waiting>& signals = *new std::deque<Waiting>;  // to containers that are known there: they wait for nobody else
 Started& launcher = *new Started;
 bool running = false;  // the thread
+sys::Fd& launcher_end = *new sys::Fd;  // a pidfd
 int wake_fd = -1, epoll_fd = -1;  // made before the thread, which has nobody to tell that there is no descriptor left
 
 // 0: gone. Else it must wait: the socket is full, too many fds are in flight (ETOOMANYREFS), or the launcher has died
@@ -68,15 +70,23 @@ void submit(uint32_t id, const uint8_t* bytes, size_t size, std::vector<Attached
   mark_sent(id);
 }
 
-void flush() {
-  while (!queue.empty()) {
-    Waiting& packet = queue.front();
+// What passes by itself; EPIPE and ECONNRESET when there is another launcher.
+bool is_transient(int error) {
+  switch (error) {
+    case EAGAIN: case EINTR: case ENOBUFS: case ENOMEM: case ETOOMANYREFS: case EPIPE: case ECONNRESET: return true;
+    default: return false;
+  }
+}
+
+void flush(std::deque<Waiting>& waiting) {
+  while (!waiting.empty()) {
+    Waiting& packet = waiting.front();
     const int error = try_send(packet.bytes.data(), packet.bytes.size(), packet.fds);
-    if (error && error != EBADF) return;
+    if (is_transient(error)) return;
     close_owned(packet.fds);
     if (error) fail(packet.id, error);
     else mark_sent(packet.id);
-    queue.pop_front();
+    waiting.pop_front();
   }
 }
 
@@ -86,24 +96,42 @@ void send_signal(uint32_t id, int number) {
   header.id = id;
   header.cgroup_slot = -1;
   header.signal = number;
-  submit(0, reinterpret_cast<const uint8_t*>(&header), sizeof header, {});
+  const auto* bytes = reinterpret_cast<const uint8_t*>(&header);
+  const Record* const record = find_record(id);
+  if (!record || !record->sent) return submit(0, bytes, sizeof header, {});
+  if (signals.empty() && try_send(bytes, sizeof header, {}) == 0) return;
+  signals.push_back({0, {bytes, bytes + sizeof header}, {}});
+  wake();
 }
 
 void send_kill(uint32_t id) { send_signal(id, SIGKILL); }
 
-// To the launcher that takes over; what was still queued is simply sent, after that.
+// To the launcher that takes over; what was still queued is simply sent, after that, but for what told the one before of
+// containers that it was to take over.
 void introduce(const Ledger& ledger) {
   std::deque<Waiting> waiting;
   waiting.swap(queue);
   hand_over(ledger, submit, send_kill);
-  for (Waiting& packet : waiting) queue.push_back(std::move(packet));
+  for (Waiting& packet : waiting) {
+    const Record* const record = find_record(packet.id);
+    if (packet.id == 0 || (record && !record->sent)) queue.push_back(std::move(packet));
+    else close_owned(packet.fds);
+  }
 }
 
 // Nothing can be started: everything that waits fails with the reason.
 void give_up(int error) {
   for (Waiting& packet : queue) close_owned(packet.fds);
   queue.clear();
+  signals.clear();
   fail_all(error);
+}
+
+void listen_to(int fd) {
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.fd = fd;
+  epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event);
 }
 
 void restart() {
@@ -113,16 +141,24 @@ void restart() {
     old = std::move(launcher);
     launcher = Started();
   }
+  // A fork that has not executed yet may have copies: epoll(7).
+  for (const int fd : {old.socket.get(), launcher_end.get()})
+    if (fd >= 0) epoll_ctl(epoll_fd, EPOLL_CTL_DEL, fd, nullptr);
+  launcher_end.reset();
   reap(old.pid);
   Started fresh = start_launcher();  // meanwhile requests are queued
+  // Where there are containers that run, who is to watch them is worth a while.
+  for (int tries = 0; old.ledger && !fresh.socket && tries < 20; ++tries) {
+    usleep(50'000);
+    fresh = start_launcher();
+  }
 
   const std::lock_guard<std::mutex> lock(mutex);
   launcher = std::move(fresh);
   if (launcher.socket) {
-    epoll_event event{};
-    event.events = EPOLLIN;
-    event.data.fd = launcher.socket.get();
-    epoll_ctl(epoll_fd, EPOLL_CTL_ADD, launcher.socket.get(), &event);
+    launcher_end.reset(static_cast<int>(syscall(SYS_pidfd_open, launcher.pid, 0)));
+    listen_to(launcher.socket.get());
+    listen_to(launcher_end.get());
     if (old.ledger) introduce(*old.ledger);
   } else {
     give_up(launcher.error);
@@ -147,29 +183,29 @@ bool hear_all() {
 }
 
 [[noreturn]] void listen() {
-  epoll_event wake_event{};
-  wake_event.events = EPOLLIN;
-  wake_event.data.fd = wake_fd;
-  epoll_ctl(epoll_fd, EPOLL_CTL_ADD, wake_fd, &wake_event);
+  listen_to(wake_fd);
   restart();
   for (;;) {
     {
       const std::lock_guard<std::mutex> lock(mutex);
-      flush();
+      flush(signals);
+      flush(queue);
     }
     // What the launcher reports tells that it has also read. A watch for room in the socket would wake this thread
     // for every request, and ETOOMANYREFS has no event of its own; so a queue that does not move is looked at again.
     epoll_event event;
     mutex.lock();
-    const int patience = queue.empty() ? -1 : 10;
+    const int patience = queue.empty() && signals.empty() ? -1 : 10;
     mutex.unlock();
     const int n = epoll_wait(epoll_fd, &event, 1, patience);
     if (n == 1 && event.data.fd == wake_fd) {
       uint64_t count;
       (void)!read(wake_fd, &count, sizeof count);
       if (!launcher.socket) restart();
-    } else if (n == 1 && !hear_all()) {
-      restart();
+    } else if (n == 1) {
+      // Its socket ends later where a child of its that is frozen has a copy.
+      const bool ended = event.data.fd == launcher_end.get();
+      if (!hear_all() || ended) restart();
     }
   }
 }
@@ -208,9 +244,12 @@ void spawn(Listener* listener, const uint8_t* request, size_t size, std::vector<
     return fail(header.id, error);
   }
   Header small;
-  if (size > kPacket && move_to_memfd(request, size, &small, &fds))
-    return submit(header.id, reinterpret_cast<const uint8_t*>(&small), sizeof small, std::move(fds));
-  submit(header.id, request, size, std::move(fds));
+  if (size <= kPacket) return submit(header.id, request, size, std::move(fds));
+  if (const int error = move_to_memfd(request, size, &small, &fds)) {
+    close_owned(fds);
+    return fail(header.id, error);
+  }
+  submit(header.id, reinterpret_cast<const uint8_t*>(&small), sizeof small, std::move(fds));
 }
 
 void attend(Listener* listener, const Header& header) {

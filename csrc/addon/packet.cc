@@ -22,13 +22,15 @@ int send_packet(int socket, const uint8_t* bytes, size_t size, const std::vector
   return sys::check(sys::send_rights(socket, &part, 1, numbers, fds.size(), MSG_DONTWAIT | MSG_NOSIGNAL));
 }
 
-bool move_to_memfd(const uint8_t* request, size_t size, Header* header, std::vector<Attached>* fds) {
+int move_to_memfd(const uint8_t* request, size_t size, Header* header, std::vector<Attached>* fds) {
   sys::Fd memfd(memfd_create("spawn-contained request", MFD_CLOEXEC));
-  if (!memfd || write(memfd.get(), request, size) != static_cast<ssize_t>(size)) return false;
+  if (!memfd) return errno;
+  const ssize_t written = write(memfd.get(), request, size);
+  if (written != static_cast<ssize_t>(size)) return written < 0 ? errno : ENOSPC;
   memcpy(header, request, sizeof *header);
   header->flags |= kMemfd;
   fds->push_back({memfd.release(), true});
-  return true;
+  return 0;
 }
 
 }  // namespace contained

@@ -19,7 +19,7 @@ void close_owned(std::vector<Attached>& fds);
 // One packet, without waiting; 0 or an errno.
 int send_packet(int socket, const uint8_t* bytes, size_t size, const std::vector<Attached>& fds);
 
-// A request that is too large for a packet, as a small one that carries a memfd.
-bool move_to_memfd(const uint8_t* request, size_t size, Header* header, std::vector<Attached>* fds);
+// A request that is too large for a packet, as a small one that carries a memfd; 0 or an errno.
+int move_to_memfd(const uint8_t* request, size_t size, Header* header, std::vector<Attached>* fds);
 
 }  // namespace contained

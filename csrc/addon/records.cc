@@ -49,7 +49,12 @@ void fail(uint32_t id, int error) {
 }
 
 void fail_all(int error) {
-  while (!records.empty()) fail(records.begin()->first, error);
+  while (!records.empty()) {
+    const auto& [id, record] = *records.begin();
+    // Nobody would watch it, nor be able to kill it.
+    if (record.pid && !record.detached && !record.start_time) kill(record.pid, SIGKILL);
+    fail(id, error);
+  }
 }
 
 void forget_listener(Listener* listener, Kill kill_container) {
@@ -150,19 +155,21 @@ Header adoption(uint32_t id, Record& record, const Ledger& ledger) {
   header.request = record.start_time ? Request::kWatch : Request::kAdopt;
   header.id = id;
   header.cgroup_slot = -1;
-  header.done = record.outside_ops;
   header.clone_flags = record.clone_flags;
   header.flags = (record.init ? static_cast<uint32_t>(kInit) : 0) | (record.detached ? static_cast<uint32_t>(kDetached) : 0);
   header.start_time = record.start_time;
-  if (!record.ready) {
+  // Once: the launcher that takes over writes nothing of it.
+  if (!record.ready && !record.lost) {
     const Ledger::Entry& entry = ledger.entries[id % kLedger];
-    const Ledger::Entry known = entry.id == id ? final_entry(entry, record.joins) : Ledger::Entry{};
+    record.known = entry.id == id;
+    const Ledger::Entry last = record.known ? final_entry(entry, record.joins) : Ledger::Entry{};
     record.lost = true;
-    record.pid = known.pid;
-    record.helper = known.helper;
-    header.done = known.done;
-    if (entry.id == id) header.flags |= kLost;
+    record.pid = last.pid;
+    record.helper = last.helper;
+    record.done = last.done;
   }
+  header.done = record.lost ? record.done : record.outside_ops;
+  if (record.lost && record.known) header.flags |= kLost;
   header.pid = record.pid;
   return header;
 }
@@ -181,6 +188,7 @@ void hand_over(const Ledger& ledger, Send send, Kill kill_container) {
     bytes.insert(bytes.end(), record.undo.begin(), record.undo.end());
     std::vector<Attached> fds;
     if (record.log[0] && record.log[1]) fds = {{record.log[0].get(), false}, {record.log[1].get(), false}};
+    record.sent = false;  // until this is: what is for it must not be there before
     const bool lost = record.lost, killed = record.killed;
     const pid_t pid = record.pid, helper = record.helper;
     send(id, bytes.data(), bytes.size(), std::move(fds));  // forgets one whose descriptors cannot wait: EMFILE

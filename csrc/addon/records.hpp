@@ -22,6 +22,8 @@ struct Record {
   sys::Fd log[2] = {};        // its ends that are read: without any its command would be told EPIPE
   bool sent = false, ready = false, lost = false, killed = false;
   pid_t pid = 0, helper = 0;
+  uint32_t done = 0;          // of a lost one: how far it had come
+  bool known = false;         // of a lost one: whether anything had been done
 };
 
 // Guards the records, and what the connection keeps besides. It is never held over a call that takes long.

@@ -118,11 +118,10 @@ void run_intermediate(Launch& launch) {
   const sys::CloneResult made = sys::clone_process(launch.header->clone_flags | CLONE_PARENT, -1, &entry.pid);
   if (made.pid == 0) run_child(launch);
   if (made.pid < 0) give_up(launch, kClone, 0, errno);
-  if (!send_note(launch.state.channel, {Note::kCloned, 0, 0, made.pid}, made.pidfd)) {
-    sys::pidfd_send_signal(made.pidfd, SIGKILL);
-    _exit(127);
-  }
-  _exit(0);
+  if (send_note(launch.state.channel, {Note::kCloned, 0, 0, made.pid}, made.pidfd)) _exit(0);
+  const int error = errno;
+  sys::pidfd_send_signal(made.pidfd, SIGKILL);
+  give_up(launch, kClone, 0, error);
 }
 
 }  // namespace contained

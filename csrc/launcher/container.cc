@@ -23,6 +23,8 @@ void Text::append(const void* data, uint32_t length) {
   size += length;
 }
 
+uint32_t Container::undoing_total = 0;
+
 // The undo list is copied before anything is made: whatever happens from here on, it is run.
 Container::Container(const Header& header, const Section& undo)
     : id_(header.id), undo_(static_cast<Section*>(malloc(undo.size))) {
@@ -31,8 +33,18 @@ Container::Container(const Header& header, const Section& undo)
 }
 
 Container::~Container() {
+  drop(pidfd_);
+  drop(channel_);
+  drop(helper_end_);
+  for (int i = 0; i < 2; ++i) close_log(i);  // Node has copies, which go on telling of the end of what they are
+  undoing_total -= undoing_;
   free(undo_);
   free(times_);
+}
+
+void Container::begin_undoing() {
+  undoing_total += !undoing_;
+  undoing_ = true;
 }
 
 void Container::fail(uint32_t list, uint32_t index, int error) {
@@ -62,7 +74,7 @@ void Container::adopt(const Header& header, const int* fds, int count) {
   }
   if (pidfd_ && !foreign_) record_pid();
   if (!pidfd_) {
-    undoing_ = true;
+    begin_undoing();
     return;
   }
   find_command();
@@ -128,6 +140,7 @@ void Container::handle(const Note& note, const char* rest, uint32_t rest_size, s
       return;
     case Note::kStarted:
       command_ = static_cast<sys::Fd&&>(attached);
+      if (!command_) find_command();
       if (!failed_) report_ready();
       return;
     case Note::kStatus:
@@ -152,6 +165,10 @@ void Container::take_times(const char* bytes) {
 void Container::take_child(pid_t pid, int pidfd) {
   helper_ = pid_;
   pid_ = pid;
+  if (detached_) {
+    helper_end_.reset(fcntl(pidfd_.get(), F_DUPFD_CLOEXEC, 0));
+    watch(helper_end_.get(), this, Source::kHelper);
+  }
   drop(pidfd_);
   pidfd_.reset(pidfd);
   watch(pidfd_.get(), this, Source::kPidfd);
@@ -177,7 +194,7 @@ void Container::on_exit() {
   unwatch(pidfd_.get());
   ended_ = static_cast<sys::Fd&&>(pidfd_);
   drop(channel_);
-  undoing_ = true;
+  begin_undoing();
   kill_guests();
 }
 
@@ -227,10 +244,18 @@ void Container::kill_now() {
   thaw();
 }
 
+void Container::reap_helper() {
+  if (!helper_ || helper_reaped_) return;
+  siginfo_t info{};
+  syscall(SYS_waitid, P_PID, helper_, &info, WEXITED | __WALL, nullptr);
+  helper_reaped_ = true;
+  drop(helper_end_);
+}
+
 // Nobody else is the parent of what is detached, nor of the process that has gone ahead of it.
 void Container::reap() {
   siginfo_t info{};
-  if (helper_) syscall(SYS_waitid, P_PID, helper_, &info, WEXITED | __WALL, nullptr);
+  reap_helper();
   if (syscall(SYS_waitid, P_PIDFD, pidfd_.get(), &info, WEXITED | __WALL, &usage_) < 0) {
     // The child of a launcher that was killed.
     if (status_ < 0) status_ = ending_of(pid_, pidfd_.get(), &usage_);
@@ -251,10 +276,10 @@ void Container::report_ready() {
 }
 
 void Container::report_exited() {
-  ledger(id_).id = 0;
   if (Container* host = below_ ? find(host_) : nullptr) host->lose_guest();
   record_end();
   send(Report::kExited, &counters_);
+  if (ledger(id_).id == id_) ledger(id_).id = 0;
 }
 
 void Container::send(Report report, const Text* text, const int* fds, int count) {

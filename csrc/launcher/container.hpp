@@ -34,6 +34,7 @@ class Container {
   void on_channel();     // a note, or the end of the channel
   void on_log(int stream);
   void on_exit();        // the pidfd is readable
+  void reap_helper();    // who has gone ahead of a detached one has ended
   bool undo_on(uint64_t now);  // goes on undoing; true when finished and reported, so that it can be deleted
 
   uint32_t id() const { return id_; }
@@ -43,10 +44,12 @@ class Container {
   bool undoing() const { return undoing_; }
   bool ready() const { return ready_; }
   uint32_t host() const { return host_; }
+  static uint32_t undoing_total;  // how many are
 
   Container* next = nullptr;  // in its hash chain
 
  private:
+  void begin_undoing();
   void fail(uint32_t list, uint32_t index, int error);
   void launch(const Header& header, const Section& program, State& state);
   bool run_list(Launch& launch, uint32_t list);
@@ -56,6 +59,7 @@ class Container {
   void take_child(pid_t pid, int pidfd);
   void handle(const Note& note, const char* rest, uint32_t rest_size, sys::Fd attached);
   void drop(sys::Fd& fd);
+  void close_log(int stream);
   bool handles(int number) const;
   const Op* record() const;
   void record_pid();
@@ -80,6 +84,7 @@ class Container {
   bool below_ = false;         // whether we are one of those
   pid_t pid_ = 0, helper_ = 0;
   sys::Fd pidfd_, channel_;
+  sys::Fd helper_end_;  // the pidfd of the helper whose parent we are
   sys::Fd command_;  // with an init: what it runs
   sys::Fd ended_;    // the pidfd when the process has ended, until that is recorded
   sys::Fd terminal_; // the master of its terminal, until Node has it
@@ -88,6 +93,7 @@ class Container {
   uint32_t done_ = 0;          // ops of `host` and `release` done
   uint64_t retry_at_ = 0;      // when undoing goes on, in milliseconds; 0: now
   uint32_t retries_ = 0;
+  bool helper_reaped_ = false, visited_ = false;
   bool lost_ = false, killed_ = false, detached_ = false, foreign_ = false, abandoned_ = false;
   bool undoing_ = false, ready_ = false, has_init_ = false, pid_namespace_ = false, failed_ = false;
   uint32_t failed_list_ = 0, failed_index_ = 0;
@@ -103,7 +109,7 @@ class Container {
 // launcher.cc
 Container* find(uint32_t id);
 void for_each_guest(uint32_t host, void (*act)(Container&));
-enum class Source : uintptr_t { kPidfd, kChannel, kOutput, kErrors };  // what of a container has something to say
+enum class Source : uintptr_t { kPidfd, kChannel, kOutput, kErrors, kHelper };  // what of a container has something to say
 void watch(int fd, Container* container, Source source);
 void unwatch(int fd);
 void tell_node(const Message& message, const Text* text, const int* fds, int count);

@@ -65,7 +65,8 @@ int become_init(Launch& launch) {
   sys::close_range(0, static_cast<unsigned>(channel - 1), 0);
   wait_for_exec(pipe);
   const int pidfd = static_cast<int>(syscall(SYS_pidfd_open, command, 0));
-  send_note(channel, {Note::kStarted, 0, 0, 0}, pidfd);
+  // Without, where the command may have so few descriptors that none may be on its way (ETOOMANYREFS): unix(7).
+  if (!send_note(channel, {Note::kStarted, 0, 0, 0}, pidfd)) send_note(channel, {Note::kStarted, 0, 0, 0});
   if (pidfd >= 0) close(pidfd);
   keep_house(command, channel);
 }

@@ -68,12 +68,12 @@ void Container::spawn(const Header& header, const Section& program, const int* a
   close_slots();
   if (pidfd_) return;
   channel_.reset();
-  undoing_ = true;
+  begin_undoing();
 }
 
 void Container::refuse(int error) {
   fail(kClone, 0, error);
-  undoing_ = true;
+  begin_undoing();
 }
 
 void Container::launch(const Header& header, const Section& program, State& state) {

@@ -31,7 +31,7 @@ namespace {
 constexpr int kSocket = 3;  // where the addon puts our end of the socket …
 constexpr int kShared = 4;  // … and the memory of the ledger
 constexpr size_t kBuckets = 256;
-constexpr uintptr_t kSourceMask = 3;  // of a pointer to a container, which malloc has aligned
+constexpr uintptr_t kSourceMask = 7;  // of a pointer to a container, which malloc has aligned
 
 int epoll_fd;
 Ledger* shared;
@@ -194,8 +194,9 @@ void lose_node() {
 
 // Undoes what can be undone now; returns how long to sleep for the rest.
 int undo_all() {
-  const uint64_t now = milliseconds();
   int wait = -1;
+  if (Container::undoing_total == 0) return wait;
+  const uint64_t now = milliseconds();
   for_each([&](Container* container) {
     if (!container->undoing()) return;
     if (container->retry_at() <= now && container->undo_on(now)) return remove(container);
@@ -268,6 +269,7 @@ int run() {
       case Source::kChannel: container->on_channel(); break;
       case Source::kOutput: container->on_log(0); break;
       case Source::kErrors: container->on_log(1); break;
+      case Source::kHelper: container->reap_helper(); break;
     }
   }
   return 0;

@@ -38,7 +38,7 @@ uint64_t start_time(pid_t pid) {
 bool has_executed(pid_t pid) {
   char text[1024];
   const char* stat = read_stat(pid, text, sizeof text);
-  return stat && !(stat_field(stat, 9) & kForkNoExec);
+  return !stat || !(stat_field(stat, 9) & kForkNoExec);
 }
 
 int ending_of(pid_t pid, int pidfd, rusage* usage) {

@@ -9,7 +9,7 @@ namespace contained {
 
 // When a process began, in ticks since boot: proc_pid_stat(5), field 22. 0 when there is none.
 uint64_t start_time(pid_t pid);
-// Whether it has called execve since it was cloned, with success. False when there is none.
+// Whether it has called execve since it was cloned, with success. True where that cannot be seen any more.
 bool has_executed(pid_t pid);
 // How a process that is somebody else's child has ended, as waitpid(2) would tell it, and the time that it used; -1 when that
 // cannot be known.

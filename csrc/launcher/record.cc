@@ -205,7 +205,11 @@ int Container::open_log(const Op& op, State& state) {
 }
 
 void Container::on_log(int stream) {
-  if (log_.source(stream) < 0 || log_.take(stream) != 0) return;
+  if (log_.source(stream) >= 0 && log_.take(stream) == 0) close_log(stream);
+}
+
+void Container::close_log(int stream) {
+  if (log_.source(stream) < 0) return;
   unwatch(log_.source(stream));
   log_.close(stream);
 }

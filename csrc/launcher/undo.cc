@@ -26,13 +26,14 @@ void Container::thaw() {
 
 void Container::enter(Container& host) {
   host_ = host.id_;
+  host.visited_ = true;
   below_ = is_below(host);
   host.guests_ += below_;
 }
 
 // A pid namespace's end is the end of all in it; without one somebody must see to it.
 void Container::kill_guests() {
-  for_each_guest(id_, [](Container& guest) { guest.kill_now(); });
+  if (visited_) for_each_guest(id_, [](Container& guest) { guest.kill_now(); });
 }
 
 void Container::lose_guest() {

@@ -40,8 +40,9 @@ async function follow({ id, child }: Target, json: boolean): Promise<void> {
 
 /** Those that run now, and those that begin later, for ever. */
 async function followAll(json: boolean): Promise<void> {
-  const known = new Set((await containers()).map(({ id, created }) => `${id} ${created.toISOString()}`));
-  const now = (await containers()).filter(runs);
+  const all = await containers();
+  const known = new Set(all.filter(({ state }) => state !== 'starting').map(({ id, created }) => `${id} ${created.toISOString()}`));
+  const now = all.filter(runs);
   let wake = (): void => {};
   // A container's file `pid` is there when its command runs; what is watched is the directory of all, so it is looked for a little later.
   makeRegistry();

@@ -1,7 +1,7 @@
 // Exit codes.
-import { constants } from 'node:os';
 import type { Outcome, Reason } from '../../types/contained.js';
 import { ContainedError } from '../errors.js';
+import { numberOf } from '../host/signals.js';
 
 export const OWN_ERROR = 125;
 const NOT_EXECUTABLE = 126;
@@ -12,14 +12,11 @@ export const EXIT_CODES = `Exit code: that of the command; 128+n when signal n e
 
 const OURS: readonly Reason[] = ['timeout', 'cpu-timeout', 'output'];
 
-/** As sh(1). */
-export const codeOf = (code: number | null, signal: NodeJS.Signals | null): number => signal === null ? code! : 128 + constants.signals[signal];
-
-/** The same of one that another process has started: the kernel tells only that one how it has ended, unless it was detached. */
-export const toldCode = ({ code, signal }: Pick<Outcome, 'code' | 'signal'>): number | undefined => code === null && signal === null ? undefined : codeOf(code, signal);
+/** As sh(1). Undefined where it is not known how it has ended: the kernel tells only whoever has started it, unless it was detached. */
+export const toldCode = ({ code, signal }: Pick<Outcome, 'code' | 'signal'>): number | undefined => signal === null ? code ?? undefined : 128 + numberOf(signal);
 
 /** As docker run, sh(1) and, for what we have ended, timeout(1). */
-export const exitCode = ({ reason, code, signal }: Outcome): number => OURS.includes(reason) && code === 0 ? TIMED_OUT : codeOf(code, signal);
+export const exitCode = (outcome: Outcome): number => OURS.includes(outcome.reason) && outcome.code === 0 ? TIMED_OUT : toldCode(outcome) ?? OWN_ERROR;
 
 /** Of an error of the library; `otherwise` when it is not that a command could not be executed. */
 export function errorCode(error: ContainedError, otherwise: number): number {

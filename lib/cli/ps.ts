@@ -4,7 +4,7 @@ import { containers } from '../attach.js';
 import { didYouMean } from '../options/check.js';
 import { printable, table } from './columns.js';
 import type { Command } from './command.js';
-import { codeOf } from './exit.js';
+import { toldCode } from './exit.js';
 import { print, printJson } from './output.js';
 import { runs } from './targets.js';
 import { pair, UsageError } from './values.js';
@@ -36,7 +36,7 @@ const FILTERS: Readonly<Record<string, (text: string) => Filter>> = {
   label: labelled,
   name: text => ({ id }) => id.includes(text),
   status: inState,
-  exited: text => ({ state, exitCode, signal }) => state === 'exited' && String(codeOf(exitCode, signal)) === text,
+  exited: text => ({ state, exitCode, signal }) => state === 'exited' && String(toldCode({ code: exitCode, signal })) === text,
 };
 
 function filter(text: string): Given {
@@ -54,7 +54,7 @@ function statusOf({ state, created, exitCode, signal }: ContainerInfo): string {
   switch (state) {
     case 'running': return `Up ${elapsed(created)}`;
     case 'paused': return `Up ${elapsed(created)} (Paused)`;
-    case 'exited': return `Exited (${codeOf(exitCode, signal)})`;
+    case 'exited': return `Exited (${toldCode({ code: exitCode, signal }) ?? '?'})`;
     case 'lost': return 'Lost';
     case 'starting': return 'Starting';
   }

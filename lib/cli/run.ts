@@ -1,6 +1,6 @@
 // `contained run` and `contained explain`.
 import { randomBytes } from 'node:crypto';
-import { existsSync, writeFileSync } from 'node:fs';
+import { closeSync, openSync, rmSync, writeFileSync } from 'node:fs';
 import type { SpawnOptions } from '../../types/options.js';
 import { explain, spawnContained } from '../spawn.js';
 import { makeRegistry } from '../host/registry.js';
@@ -16,12 +16,20 @@ import { withSources } from './sources.js';
 import { STOP_SIGNAL, STOP_TIMEOUT } from './stop.js';
 import { UsageError } from './values.js';
 
+/** A file that is to have what is known of the container when it runs. */
+interface Told {
+  path: string;
+  /** Whether it must not be there yet. */
+  fresh: boolean;
+  text(child: { id: string | undefined; pid: number | undefined }): string;
+}
+
 interface Call {
   options: SpawnOptions;
   background: boolean;
   stats: boolean;
   interactive: boolean;
-  files: readonly { path: string; text(child: { id: string | undefined; pid: number | undefined }): string }[];
+  files: readonly Told[];
 }
 
 /** What `contained stop` has to know is a label: nothing else of the options is kept. */
@@ -38,7 +46,6 @@ async function callOf(given: Given, used: readonly Used[]): Promise<Call> {
   checkTogether(used);
   const { stats = false, joined, interactive = false, background = false, networkOf, cidfile, pidfile, autoRemove, ...rest } = withSwap(given);
   if (joined !== undefined && rest.cgroup) throw new UsageError('--cgroup: a group that is there has its limits, see `contained cgroup set`');
-  if (cidfile !== undefined && existsSync(cidfile)) throw new UsageError(`--cidfile: ${cidfile} is there; is the container of that name still in use?`);
   if (autoRemove === false && !background) throw new UsageError('--rm=false: needs --detach; what others write is not kept, so there is nothing to remember');
   const ns = await withSources(rest.ns, networkOf);
   const options: SpawnOptions = {
@@ -48,9 +55,9 @@ async function callOf(given: Given, used: readonly Used[]): Promise<Call> {
     ...background ? { detached: true, ...autoRemove === undefined ? {} : { autoRemove } } : {},
   };
   const files = [
-    ...cidfile === undefined ? [] : [{ path: cidfile, text: ({ id = '' }) => id }],
-    ...pidfile === undefined ? [] : [{ path: pidfile, text: ({ pid = 0 }) => String(pid) }],
-  ] as Call['files'];
+    ...cidfile === undefined ? [] : [{ path: cidfile, fresh: true, text: ({ id = '' }) => id }],
+    ...pidfile === undefined ? [] : [{ path: pidfile, fresh: false, text: ({ pid = 0 }) => String(pid) }],
+  ] as Told[];
   return { options, background, stats, interactive, files };
 }
 
@@ -67,13 +74,34 @@ function withName(options: SpawnOptions): SpawnOptions {
   return { ...options, id: options.id ?? randomBytes(6).toString('hex'), ...Object.keys(labels).length > 0 ? { labels } : {} };
 }
 
-function start(options: SpawnOptions, [file = '', ...args]: readonly string[], files: Call['files']): ReturnType<typeof spawnContained> {
-  const child = spawnContained(file, args, options);
-  if (files.length > 0) child.once('spawn', () => {
-    for (const { path, text } of files) writeFileSync(path, text(child));
-  });
-  return child;
+function openTold({ path, fresh }: Told): number {
+  try {
+    return openSync(path, fresh ? 'wx' : 'w');
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (fresh && code === 'EEXIST') throw new UsageError(`--cidfile: ${path} is there; is the container of that name still in use?`);
+    throw new UsageError(`--${fresh ? 'cidfile' : 'pidfile'}: ${path} cannot be written: ${code}`);
+  }
 }
+
+/** The files are made before anything is started: what runs and cannot be told of would run unseen. */
+function startTold(options: SpawnOptions, [file = '', ...args]: readonly string[], files: readonly Told[]): ReturnType<typeof spawnContained> {
+  const opened: { told: Told; fd: number }[] = [];
+  const giveUp = (): void => opened.forEach(({ told: { path } }) => rmSync(path, { force: true }));
+  try {
+    for (const told of files) opened.push({ told, fd: openTold(told) });
+    const child = spawnContained(file, args, options);
+    child.once('spawn', () => opened.forEach(({ told, fd }) => writeFileSync(fd, told.text(child))));
+    child.ready.catch(giveUp).finally(() => opened.forEach(({ fd }) => closeSync(fd)));
+    return child;
+  } catch (error) {
+    giveUp();
+    throw error;
+  }
+}
+
+const start = (options: SpawnOptions, words: readonly string[], files: readonly Told[]): ReturnType<typeof spawnContained> =>
+  files.length > 0 ? startTold(options, words, files) : spawnContained(words[0]!, words.slice(1), options);
 
 async function inBackground(child: ReturnType<typeof spawnContained>): Promise<number> {
   await child.ready;

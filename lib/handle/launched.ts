@@ -5,6 +5,7 @@ import type { Readable, Writable } from 'node:stream';
 import type { Outcome, Reason, TraceEntry, Usage } from '../../types/contained.js';
 import type { Program } from '../../types/program.js';
 import { ContainedError } from '../errors.js';
+import { signalName } from '../host/signals.js';
 import { listen, setRef, type LaunchListener } from '../launch.js';
 import { Live } from '../live/live.js';
 import { native, type NativeExit } from '../native.js';
@@ -18,7 +19,7 @@ import { Governor } from './governor.js';
 import { ProcessTimes } from './processtimes.js';
 import type { Origin } from './origin.js';
 import { Settlement } from './settlement.js';
-import { closePipes, closeStdio, endedStream, openStdio, streamOf, TERMINAL, type Entry, type PipeEnd } from './stdio.js';
+import { closePipes, closeStdio, emptyStream, endedStream, openStdio, streamOf, TERMINAL, type Entry, type PipeEnd } from './stdio.js';
 import { Terminal } from './terminal.js';
 import { usageOf } from './usage.js';
 
@@ -26,10 +27,6 @@ const SIGKILL = 9;
 const { SIGSYS } = constants.signals;
 
 const NO_PIPES = new Map<number, PipeEnd>();
-
-const SIGNAL_NAMES = new Map(Object.entries(constants.signals).map(([name, number]) => [number, name as NodeJS.Signals]));
-
-export const signalName = (number: number): NodeJS.Signals | null => SIGNAL_NAMES.get(number) ?? null;
 
 export abstract class LaunchedProcess extends EventEmitter implements LaunchListener {
   pid: number | undefined = undefined;
@@ -54,6 +51,8 @@ export abstract class LaunchedProcess extends EventEmitter implements LaunchList
   readonly #governor: Governor | undefined;
   #timeLimit: TimeLimit | undefined;
   #reason: Reason | undefined;
+  /** Signals that were asked for by `kill`. */
+  readonly #sent = new Set<number>();
   /** Of which no stream has been made. */
   #pipes: Map<number, PipeEnd> = NO_PIPES;
   #pipesClosed = false;
@@ -77,6 +76,8 @@ export abstract class LaunchedProcess extends EventEmitter implements LaunchList
       this.#launch(entries, fault);
     } catch (error) {
       if (!(error instanceof ContainedError)) throw error;
+      // They are there, whatever has become of the command: whoever reads must not have to look first.
+      this.#streams = entries.map((entry, i) => this.#streams[i] ?? emptyStream(entry, i));
       process.nextTick(() => this.#fail(error));
     }
   }
@@ -176,7 +177,10 @@ export abstract class LaunchedProcess extends EventEmitter implements LaunchList
   kill(signal: NodeJS.Signals | number = this.#life.killSignal): boolean {
     const number = signalNumber('signal', signal);
     if (this.#ended || this.#number === undefined) return false;
-    if (number !== 0) this.killed = true;
+    if (number !== 0) {
+      this.killed = true;
+      this.#sent.add(number);
+    }
     native().signal(this.#number, number);
     if (number === SIGKILL || number === this.#life.killSignal) this.#asked?.letEnd(number);
     return true;
@@ -240,10 +244,10 @@ export abstract class LaunchedProcess extends EventEmitter implements LaunchList
     if (error) this.#ready.reject(error);
     this.pid ??= pid;
     this.exitCode = exit.code;
-    const signal = exit.signal === SIGKILL && exit.requestedSignal !== 0 ? exit.requestedSignal : exit.signal;
+    const signal = toldSignal(exit);
     this.signalCode = exit.signal === 0 ? null : signalName(signal);
     const { counters = [], made = true } = this.#origin.settings.cgroup ?? {};
-    const usage = usageOf(counters.map(({ name }) => name), !made, exit, performance.now() - this.#started, this.#timeLimit?.seen);
+    const usage = usageOf(counters.map(({ name }) => name), !made, exit, this.#origin.lasted ?? performance.now() - this.#started, this.#timeLimit?.seen);
     // In a group of several it may have been another that was killed for its memory.
     const kills = made || exit.signal === SIGKILL ? usage.oomKills : undefined;
     const outcome: Outcome = { reason: this.#reasonOf(exit, usage, kills), code: this.exitCode, signal: this.signalCode, usage, ...this.#governor && { output: this.#governor.count } };
@@ -260,9 +264,10 @@ export abstract class LaunchedProcess extends EventEmitter implements LaunchList
   /** Only the kernel's own counter makes it `oom`; a command that went on and succeeded was not ended by it. */
   #reasonOf(exit: NativeExit, { userMs, systemMs }: Usage, oomKills: number | undefined): Reason {
     if (this.#reason !== undefined && this.#reason !== 'killed') return this.#reason;
-    if (oomKills && exit.code !== 0 && this.#reason === undefined) return 'oom';
+    const killed = exit.signal !== 0 && (this.#reason === 'killed' || this.#sent.has(toldSignal(exit)));
+    if (oomKills && exit.code !== 0 && !killed) return 'oom';
     if (exit.signal === 0) return 'exit';
-    if (this.#reason === 'killed' || this.killed) return 'killed';
+    if (killed) return 'killed';
     if (exit.signal === SIGSYS) return 'seccomp';
     // By RLIMIT_CPU, while Node was too busy to look.
     return exit.signal === SIGKILL && userMs + systemMs >= (this.#life.cpuTimeout ?? Infinity) ? 'cpu-timeout' : 'signal';
@@ -296,6 +301,9 @@ export abstract class LaunchedProcess extends EventEmitter implements LaunchList
     if (this.listenerCount('error') > 0 || !(this.#ready.asked || this.#exited.asked)) this.emit('error', error);
   }
 }
+
+/** What was asked for, where the launcher had to carry it out by SIGKILL. */
+const toldSignal = ({ signal, requestedSignal }: NativeExit): number => signal === SIGKILL && requestedSignal !== 0 ? requestedSignal : signal;
 
 const lostLauncher = (): ContainedError => new ContainedError({
   code: 'ECONNRESET', errno: -constants.errno.ECONNRESET, syscall: undefined, path: undefined, dest: undefined,

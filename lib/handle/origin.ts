@@ -18,6 +18,8 @@ export interface Origin {
   readonly logged: boolean;
   /** When it was started, if not now. */
   readonly created?: Date;
+  /** Milliseconds from then to its end, where that is known better than by being told now. */
+  readonly lasted?: number | undefined;
   /** Whether it has ended, where that is known before the handle is told. */
   isOver?(): Promise<boolean>;
   /** Removes what is kept of it when it has ended. */

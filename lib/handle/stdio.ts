@@ -1,7 +1,8 @@
 // The stdio option → descriptors for the command, and streams for the caller.
 import { openSync } from 'node:fs';
 import { Socket } from 'node:net';
-import { Readable, Writable } from 'node:stream';
+import { constants } from 'node:os';
+import { Duplex, Readable, Writable } from 'node:stream';
 import type { SpawnOptions, StdioEntry } from '../../types/options.js';
 import { ContainedError, errnoName, OptionError } from '../errors.js';
 import { native } from '../native.js';
@@ -16,7 +17,7 @@ export interface Streams {
 
 export interface PipeEnd {
   fd: number;
-  direction: 'read' | 'write';
+  direction: 'read' | 'write' | 'both';
   /** What is to be written before it is ended. */
   data: Uint8Array | undefined;
 }
@@ -81,11 +82,19 @@ function fdOf(stream: object): number | undefined {
 let devNull = -1;
 
 function nullDevice(): number {
-  if (devNull < 0) devNull = openSync('/dev/null', 'r+');
-  return devNull;
+  if (devNull >= 0) return devNull;
+  try {
+    return devNull = openSync('/dev/null', 'r+');
+  } catch (error) {
+    const { code = '', errno = 0 } = error as NodeJS.ErrnoException;
+    throw stdioError(code, errno, 'open', 'open /dev/null for stdio');
+  }
 }
 
 export const isPipe = (entry: Entry): boolean => entry === 'pipe' || entry instanceof Uint8Array;
+
+/** One that goes both ways, as child_process has it; the first three go only one. */
+const isSocket = (entry: Entry, index: number): boolean => index > 2 && entry === 'pipe';
 
 /** What a program must know of them. */
 export const streamsOf = (entries: readonly Entry[]): { count: number; pipes: number[] } => ({
@@ -105,35 +114,50 @@ export function checkOutput(maxOutput: unknown, entries: readonly Entry[]): void
   if (maxOutput !== undefined && entries[1] !== 'pipe' && entries[2] !== 'pipe' && entries[1] !== TERMINAL) throw new OptionError('maxOutput', maxOutput, "'pipe' as stdout or stderr beside it");
 }
 
-/** Where the addon puts both ends of the pipes that it makes. */
+const stdioError = (code: string, errno: number, syscall: string | undefined, step: string): ContainedError => new ContainedError({
+  code, errno, syscall, path: undefined, dest: undefined, step,
+  hint: code === 'EMFILE' ? 'too many open files: raise RLIMIT_NOFILE, or start fewer at once' : code === 'EBADF' ? 'the stream has been closed' : undefined,
+});
+
+/** What the caller has open. A stream may have been closed since it was checked. */
+function ownFd(entry: Entry, index: number): number {
+  if (entry === 'ignore' || entry === TERMINAL) return nullDevice();
+  const fd = entry === 'inherit' ? index : typeof entry === 'number' ? entry : fdOf(entry as object);
+  if (fd === undefined) throw stdioError('EBADF', -constants.errno.EBADF, undefined, `hand on stdio[${index}]`);
+  return fd;
+}
+
+/** Where the addon puts both ends of the pipes, and then of the sockets, that it makes. */
 const ends = new Int32Array(2 * MOST_STREAMS);
 
-function makePipes(count: number): void {
-  const errno = count === 0 ? 0 : native().pipes(count, ends);
-  if (errno === 0) return;
-  const code = errnoName(-errno);
-  throw new ContainedError({
-    code, errno, syscall: 'pipe2', path: undefined, dest: undefined, step: 'make the pipes for stdio',
-    hint: code === 'EMFILE' ? 'too many open files: raise RLIMIT_NOFILE, or start fewer at once' : undefined,
-  });
+function makePipes(pipes: number, sockets: number): void {
+  const errno = pipes + sockets === 0 ? 0 : native().pipes(pipes, sockets, ends);
+  if (errno !== 0) throw stdioError(errnoName(-errno), errno, pipes > 0 ? 'pipe2' : 'socketpair', 'make the pipes for stdio');
 }
 
 /** The descriptors for the command, and our ends of those that are pipes. On failure nothing stays open. */
 export function openStdio(entries: readonly Entry[]): Streams {
-  let count = 0;
-  for (const entry of entries) if (isPipe(entry)) ++count;
-  makePipes(count);
   const fds: number[] = [], ours = new Map<number, PipeEnd>();
-  for (let i = 0, next = 0; i < entries.length; ++i) {
+  let pipes = 0, sockets = 0;
+  for (let i = 0; i < entries.length; ++i) {
     const entry = entries[i]!;
-    if (!isPipe(entry)) {
-      const fd = entry === 'ignore' || entry === TERMINAL ? nullDevice() : entry === 'inherit' ? i : typeof entry === 'number' ? entry : fdOf(entry as object)!;
-      fds.push(~fd);
+    if (!isPipe(entry)) fds[i] = ~ownFd(entry, i);
+    else if (isSocket(entry, i)) ++sockets;
+    else ++pipes;
+  }
+  makePipes(pipes, sockets);
+  let pipe = 0, socket = 2 * pipes;
+  for (let i = 0; i < entries.length; ++i) {
+    const entry = entries[i]!;
+    if (!isPipe(entry)) continue;
+    if (isSocket(entry, i)) {
+      ours.set(i, { fd: ends[socket++]!, direction: 'both', data: undefined });
+      fds[i] = ends[socket++]!;
       continue;
     }
-    const read = ends[next++]!, write = ends[next++]!;
+    const read = ends[pipe++]!, write = ends[pipe++]!;
     const toCommand = i === 0 || entry !== 'pipe';
-    fds.push(toCommand ? read : write);
+    fds[i] = toCommand ? read : write;
     ours.set(i, { fd: toCommand ? write : read, direction: toCommand ? 'write' : 'read', data: entry === 'pipe' ? undefined : entry as Uint8Array });
   }
   return { fds, ours };
@@ -152,7 +176,7 @@ export function closePipes(ours: Streams['ours']): void {
 
 /** Our end of a pipe as a stream. */
 export function streamOf({ fd, direction, data }: PipeEnd): Readable | Writable {
-  const socket = new Socket({ fd, readable: direction === 'read', writable: direction === 'write' });
+  const socket = new Socket({ fd, readable: direction !== 'write', writable: direction !== 'read' });
   native().claim(fd);
   if (direction === 'write') {
     // The command may end, or close its end, without reading everything: as with child_process that is no error of
@@ -167,6 +191,14 @@ export function streamOf({ fd, direction, data }: PipeEnd): Readable | Writable 
 
 /** In the place of a stream that nobody asked for while there was something to it. */
 export function endedStream({ direction }: PipeEnd): Readable | Writable {
-  const stream = direction === 'read' ? new Readable({ read() {} }) : new Writable();
+  const stream = direction === 'read' ? new Readable({ read() {} }) : direction === 'write' ? new Writable() : new Duplex({ read() {} });
   return stream.destroy();
+}
+
+/** Of a command that could not be started: there is nothing to read, and what is written is dropped. */
+export function emptyStream(entry: Entry, index: number): Readable | Writable | null {
+  if (!isPipe(entry)) return null;
+  const read = function (this: Readable): void { this.push(null); };
+  const write = (_chunk: unknown, _encoding: unknown, done: () => void): void => done();
+  return isSocket(entry, index) ? new Duplex({ read, write, allowHalfOpen: false }) : index === 0 || entry !== 'pipe' ? new Writable({ write }) : new Readable({ read });
 }

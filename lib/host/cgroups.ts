@@ -248,7 +248,8 @@ export function occupiedGroup(): string | undefined {
 /** Prefix of the groups that this library names itself; what follows tells the owner. */
 export const GROUP_PREFIX = 'spawn-contained.';
 
-const DIGITS = 8;
+/** As many as a safe integer has. */
+const DIGITS = 16;
 
 /**
  * A name for new groups that tells whose they are, see `sweep`. It ends in a number of a fixed width, which is 0 here and

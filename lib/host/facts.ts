@@ -1,6 +1,7 @@
 // What this process is, read once: everything here is about the caller, not about one container.
 import { readFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
+import { checkPlatform } from '../native.js';
 
 export interface IdGrant {
   first: number;
@@ -49,7 +50,9 @@ export const bootId = (): string => readFileSync('/proc/sys/kernel/random/boot_i
 let facts: HostFacts | undefined;
 
 export function hostFacts(): HostFacts {
-  facts ??= {
+  if (facts) return facts;
+  checkPlatform();
+  facts = {
     uid: process.getuid!(),
     gid: process.getgid!(),
     privileged: (effectiveCapabilities() >> CAP_SYS_ADMIN & 1n) === 1n,

@@ -11,16 +11,13 @@ export type Source = AsyncIterableIterator<CgroupEvent | PressureEvent> | undefi
 /** Milliseconds. The group is removed before the end is told, and that it is ends its events. */
 const LAST_WORDS = 1000;
 
-const aborted = (signal: AbortSignal): Promise<undefined> => new Promise(resolve => {
-  if (signal.aborted) resolve(undefined);
-  else signal.addEventListener('abort', () => resolve(undefined), { once: true });
-});
-
 /** `stop` ends the source; `signal`, for the caller, does so too. */
 export async function* eventsOf(opening: Source | Promise<Source>, exited: Promise<Outcome>, stop: AbortController, signal: AbortSignal | undefined): AsyncGenerator<ContainedEvent> {
   let kills = 0;
+  const stopped = new Promise<undefined>(resolve => stop.signal.addEventListener('abort', () => resolve(undefined), { once: true }));
   const end = (): void => stop.abort();
-  signal?.addEventListener('abort', end, { once: true });
+  if (signal?.aborted) end();
+  else signal?.addEventListener('abort', end, { once: true });
   exited.then(() => sleep(LAST_WORDS, undefined, { ref: false }), () => {}).then(end, end);
   try {
     const source = await opening;
@@ -29,7 +26,7 @@ export async function* eventsOf(opening: Source | Promise<Source>, exited: Promi
       if (event.type === 'oomKill') kills = event.count;
       yield event;
     }
-    const outcome = await Promise.race([exited, ...signal ? [aborted(signal)] : []]);
+    const outcome = await Promise.race([exited, stopped]);
     if (!outcome) return;
     // The group may be gone before that file of it was looked at.
     if (source && (outcome.usage.oomKills ?? 0) > kills) yield { type: 'oomKill', count: outcome.usage.oomKills! };

@@ -119,6 +119,7 @@ function resolveGroup(options: Record<string, unknown>, kind: Kind, threaded = f
     made: true,
     where,
     unified: unified?.directory,
+    momentary: above !== undefined && typeof options['parent'] === 'string',
     enable: above?.enable ?? [],
     v1: byDirectory(v1),
     limits: [

@@ -34,7 +34,9 @@ class Walk {
       const field = value[name];
       if (field === undefined || (top && OF_THE_RUN.has(name))) continue;
       this.key.push(name);
-      if (!this.value(field)) return false;
+      // One that was made anew in the same place has to be given its controllers again.
+      if (name === 'parent' && isPlaced(field)) this.key.push(field[placement]);
+      else if (!this.value(field)) return false;
     }
     this.key.push(END);
     return true;

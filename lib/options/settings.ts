@@ -97,6 +97,8 @@ export interface CgroupSetting {
   where: Placement;
   /** v2 directory. */
   unified: string | undefined;
+  /** Whether that depends on a v2 group that may be made anew: one that is given by its name or path. */
+  momentary?: boolean;
   /** What its ancestors must enable first, from the top. */
   enable: readonly { directory: string; controllers: readonly string[] }[];
   /** v1 directories, by one of the controllers of each. */

@@ -56,6 +56,11 @@ export class Ending {
     return wholeOutcome(buffer.toString('utf8', 0, bytesRead));
   }
 
+  /** When that was written. */
+  async time(): Promise<Date> {
+    return (await this.#file.stat()).mtime;
+  }
+
   /** Once the first process has ended: the launcher is at work on the rest. */
   async read(): Promise<NativeExit> {
     // After its launcher was killed its Node, if that goes on, starts another, which takes over: a moment without a keeper.
