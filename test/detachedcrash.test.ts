@@ -109,6 +109,17 @@ tidy('one ends while Node stands still, which has the ends of its log too: the l
   await kept.remove();
 });
 
+tidy('many end while Node stands still, and cannot be told: the launcher goes on with its work', async t => {
+  const ids = Array.from({ length: 400 }, name);
+  const one = await starter(ids.map(id => ({ id, detached: true, autoRemove: true, ns: [], command: ['sleep', '4'] })), 'wait');
+  t.ok(ids.every(id => existsSync(directoryOf(id))));
+  one.node.kill('SIGSTOP');
+  t.ok(await until(() => !ids.some(id => existsSync(directoryOf(id)))), 'each is taken away');
+  one.node.kill('SIGCONT');
+  t.equal(await ended(one), 0);
+  t.equal(one.said().split('exit 0').length - 1, ids.length, 'and Node hears of each');
+});
+
 tidy('Node and its launcher are killed: it is lost, can still be reached and killed, and sweep() takes away the rest', async t => {
   const id = name(), word = mark();
   const one = await starter([waiting(id, word), waiting(`${id}b`, word, { init: true })], 'stay');

@@ -1,9 +1,11 @@
 // A scope from systemd, where systemd runs; the VM harness has hosts of that kind (mode systemd). Elsewhere the refusal.
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
+import { once } from 'node:events';
 import { basename, dirname } from 'node:path';
+import { Worker } from 'node:worker_threads';
 import { cgroupOf, ContainedError, createCgroup, OptionError, run, spawnContained } from 'spawn-contained';
-import { hierarchies, runFixture, tidy, until } from './env.js';
+import { fixture, hierarchies, runFixture, tidy, until } from './env.js';
 
 const booted = existsSync('/run/systemd/system') && hierarchies.unified?.controllers.includes('memory');
 const bus = process.getuid!() === 0 ? '--system' : '--user';
@@ -45,6 +47,15 @@ async function onSystemd(): Promise<void> {
   await tidy('containers started from now on have their limits there', async t => {
     const { reason } = await run({ command: ['sh', '-c', 'head -c 100M /dev/zero | tail -c 90M | wc -c; exit 1'], cgroup: { memory: { max: '20M' } }, reject: false });
     t.equal(reason, 'oom');
+  });
+
+  await tidy('a worker has a scope of its own, which ends with it', async t => {
+    const worker = new Worker(fixture('scope.mjs'), { stdout: true });
+    const path = String((await once(worker.stdout, 'data'))[0]).trim();
+    t.match(path, /\.scope\//);
+    t.ok(existsSync(path));
+    await worker.terminate();
+    t.ok(await until(() => !existsSync(dirname(path))), path);
   });
 
   await tidy('with Node the scope is gone', async t => {

@@ -1,5 +1,6 @@
 // What happens to a container while it runs, and what Node is told of it.
 #include "container.hpp"
+#include "reports.hpp"
 #include "../ops/rights.hpp"
 
 #include <poll.h>
@@ -297,7 +298,7 @@ void Container::send(Report report, const Text* text, const int* fds, int count)
   message.signal = signal_;
   message.text_size = text->size;
   message.usage = usage_;
-  tell_node(message, text, fds, count);
+  tell_node(message, text->bytes, text->size, fds, count);
 }
 
 }  // namespace contained

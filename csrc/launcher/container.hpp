@@ -112,7 +112,6 @@ void for_each_guest(uint32_t host, void (*act)(Container&));
 enum class Source : uintptr_t { kPidfd, kChannel, kOutput, kErrors, kHelper };  // what of a container has something to say
 void watch(int fd, Container* container, Source source);
 void unwatch(int fd);
-void tell_node(const Message& message, const Text* text, const int* fds, int count);
 uint64_t milliseconds();
 
 }  // namespace contained

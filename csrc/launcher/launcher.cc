@@ -11,6 +11,7 @@
 // One thread, one epoll loop. Nothing in it may block for long: whatever can hang (a mount, a file system) is done by
 // the child.
 #include "container.hpp"
+#include "reports.hpp"
 #include "../ops/rights.hpp"
 
 #include <sched.h>
@@ -28,8 +29,7 @@ namespace contained {
 
 namespace {
 
-constexpr int kSocket = 3;  // where the addon puts our end of the socket …
-constexpr int kShared = 4;  // … and the memory of the ledger
+constexpr int kShared = 4;  // where the addon puts the memory of the ledger
 constexpr size_t kBuckets = 256;
 constexpr uintptr_t kSourceMask = 7;  // of a pointer to a container, which malloc has aligned
 
@@ -67,19 +67,10 @@ void watch(int fd, Container* container, Source source) {
 
 void unwatch(int fd) { epoll_ctl(epoll_fd, EPOLL_CTL_DEL, fd, nullptr); }
 
-// The fds have copies of their own from then on, in the message; two at most.
-void tell_node(const Message& message, const Text* text, const int* fds, int count) {
-  if (orphaned) return;
-  iovec parts[] = {{const_cast<Message*>(&message), sizeof message}, {text->bytes, text->size}};
-  for (int tries = 0; sys::send_rights(kSocket, parts, 2, fds, static_cast<size_t>(count), MSG_NOSIGNAL) < 0;) {
-    if (errno == EINTR) continue;
-    if (errno != ETOOMANYREFS) return;
-    // Too many fds of this user are in messages that nobody has received yet: unix(7). Node goes on receiving ours; if
-    // others do not, the message must still arrive.
-    const timespec pause{0, 1000000};
-    if (++tries == 1000) count = 0;
-    nanosleep(&pause, nullptr);
-  }
+void watch_room(bool watch) {
+  epoll_event event{};
+  event.events = EPOLLIN | EPOLLRDHUP | (watch ? EPOLLOUT : 0u);
+  epoll_ctl(epoll_fd, EPOLL_CTL_MOD, kSocket, &event);
 }
 
 namespace {
@@ -185,6 +176,7 @@ bool receive() {
 
 void lose_node() {
   orphaned = true;
+  drop_reports();
   unwatch(kSocket);
   close(kSocket);
   for_each([](Container* container) {
@@ -205,6 +197,9 @@ int undo_all() {
   });
   return wait;
 }
+
+// Of two times to sleep; -1 is for ever.
+int sooner(int a, int b) { return a < 0 || (b >= 0 && b < a) ? b : a; }
 
 // What we inherited from Node and would hand on: its signals, its limits, its streams and its place in the world.
 void settle() {
@@ -255,13 +250,13 @@ int run() {
   socket_event.events = EPOLLIN | EPOLLRDHUP;
   epoll_ctl(epoll_fd, EPOLL_CTL_ADD, kSocket, &socket_event);
 
-  for (int wait = -1; !(orphaned && live == 0); wait = undo_all()) {
+  for (int wait = -1; !(orphaned && live == 0); wait = sooner(undo_all(), flush_reports())) {
     epoll_event event;
     if (epoll_wait(epoll_fd, &event, 1, wait) != 1) continue;
     auto* const container = reinterpret_cast<Container*>(event.data.u64 & ~kSourceMask);
     if (!container) {
       // Requests that are still queued when Node dies are not started any more.
-      if ((event.events & (EPOLLHUP | EPOLLRDHUP)) || !receive()) lose_node();
+      if ((event.events & (EPOLLHUP | EPOLLRDHUP)) || ((event.events & EPOLLIN) && !receive())) lose_node();
       continue;
     }
     switch (static_cast<Source>(event.data.u64 & kSourceMask)) {

@@ -6,6 +6,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import { isMainThread, threadId } from 'node:worker_threads';
 import { notSupported, type ContainedError } from '../errors.js';
 import { native } from '../native.js';
 import { adoptScope, cgroupHost, groupsOf, isRoot, unifiedParent } from '../host/cgroups.js';
@@ -37,7 +38,8 @@ const LEAF = 'holder';
 const HOLDER = ['sh', '-c', 'cat /proc/self/cgroup && exec cat >/dev/null'];
 
 const bus = (): string => hostFacts().uid === 0 ? '--system' : '--user';
-const unitName = (): string => `spawn-contained-${hostFacts().owner.replace('.', '-')}.scope`;
+/** One for each thread: who holds it ends with that. */
+const unitName = (): string => `spawn-contained-${hostFacts().owner.replace('.', '-')}${isMainThread ? '' : `-${threadId}`}.scope`;
 
 function startHolder(): Promise<{ pid: number; groups: string }> {
   const child = spawn('systemd-run', [bus(), '--scope', '--quiet', '--collect', `--unit=${unitName()}`, '-p', 'Delegate=yes', '-p', 'TasksMax=infinity', '--', ...HOLDER]);
@@ -93,7 +95,7 @@ async function startLauncher(): Promise<number> {
 let scope: Promise<string> | undefined;
 let attached = 0;
 
-/** One scope for this process, made at the first call; groups are made in it from then on. */
+/** One scope for this thread, made at the first call; groups are made in it from then on. */
 export async function useScope(): Promise<void> {
   scope ??= makeScope().catch((error: unknown) => {
     scope = undefined;
