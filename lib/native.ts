@@ -3,6 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import { ContainedError } from './errors.js';
+import { checkPlatform, unavailable } from './host/platform.js';
 
 /** How a container ended, as csrc/addon/addon.cc tells it. */
 export interface NativeExit {
@@ -132,15 +133,6 @@ const candidates = (): string[] => [
   `${root}prebuilds/linux-${process.arch}/spawn-contained.${libc()}.node`,
   `${root}build/Release/spawn_contained.node`,
 ];
-
-const unavailable = (step: string, hint: string, cause?: unknown): ContainedError => Object.assign(new ContainedError({
-  code: 'ERR_CONTAIN_UNSUPPORTED_PLATFORM', errno: 0, syscall: undefined, path: undefined, dest: undefined, step, hint,
-}), { cause });
-
-/** This package can be imported everywhere, and used on Linux. */
-export function checkPlatform(): void {
-  if (process.platform !== 'linux') throw unavailable(`spawn-contained on ${process.platform}`, 'containers need Linux 5.14 or later');
-}
 
 function load(): Native {
   checkPlatform();

@@ -1,7 +1,7 @@
 // What this process is, read once: everything here is about the caller, not about one container.
 import { readFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
-import { checkPlatform } from '../native.js';
+import { checkPlatform } from './platform.js';
 
 export interface IdGrant {
   first: number;
