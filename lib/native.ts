@@ -79,8 +79,8 @@ interface Native {
   /** Waits for the end of a container that another launcher has started; returns an id for it. */
   attend(pid: number, startTime: number, cloneFlags: number, init: boolean): number;
   signal(id: number, signal: number): void;
-  /** Puts read end, write end, … of so many pipes, and both ends of so many socket pairs, into `ends`. 0, or a negative errno and there is none. */
-  pipes(pipes: number, sockets: number, ends: Int32Array): number;
+  /** Puts read end, write end, … of `count` pipes into `ends`. 0, or a negative errno and there is none. */
+  pipes(count: number, ends: Int32Array): number;
   /** A stream has taken over this end of a pipe, or a terminal. */
   claim(fd: number): void;
   close(...fds: number[]): void;

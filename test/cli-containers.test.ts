@@ -206,11 +206,14 @@ t.test('--env-file, --cidfile, --pidfile', async t => {
   t.match(contained('run', '--env-file', directory, '--', 'true').code === 0 ? 'ran' : 'refused', 'refused');
   const name = started(t, ['--cidfile', file('cid'), '--pidfile', file('pid')], 'sleep', mark());
   t.equal(readFileSync(file('cid'), 'utf8'), name);
-  t.equal(readFileSync(file('pid'), 'utf8'), contained('inspect', '-f', 'pid', name).stdout.trim());
+  const pid = readFileSync(file('pid'), 'utf8');
+  t.equal(pid, contained('inspect', '-f', 'pid', name).stdout.trim());
   t.match(contained('run', '--cidfile', file('cid'), '--', 'true'), { code: 125, stderr: /^contained: --cidfile: .* is there/ });
   t.match(contained('run', '-d', '--pidfile', file('no/such/pid'), '--', 'sleep', '600'), { code: 125, stdout: '', stderr: /^contained: --pidfile: .* cannot be written: ENOENT/ });
   t.match(contained('run', '--cidfile', file('none'), '--', 'no-such-command'), { code: 127 });
   t.notOk(existsSync(file('none')), 'of one that has not run there is nothing to tell');
+  t.match(contained('run', '--pidfile', file('pid'), '--', 'no-such-command'), { code: 127 });
+  t.equal(readFileSync(file('pid'), 'utf8'), pid, 'nor is what is told of another lost');
   await Promise.resolve();
 });
 

@@ -62,8 +62,7 @@ export interface Outcome {
   reason: Reason;
   /** Exit code, null when a signal ended it. */
   code: number | null;
-  /** Signal that ended it, null when it exited. */
-  /** Its name as child_process gives it; a real-time signal, which has none in Node, is `SIG40`. */
+  /** Signal that ended it, null when it exited. A real-time signal, which has no name in Node, is `SIG40`. */
   signal: NodeJS.Signals | null;
   usage: Usage;
   /** Only with the option `maxOutput` of `spawnContained`. With a `rate` it goes on counting until `close`. */

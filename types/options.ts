@@ -91,8 +91,9 @@ export type Rlimit =
   | number | 'unlimited' | { soft: number | 'unlimited'; hard: number | 'unlimited' };
 
 /**
- * What one descriptor of the command is: `'pipe'` to a stream of the handle, which from index 3 on goes both ways (a pair of
- * sockets, as all of child_process's are), `'inherit'` Node's own of that number,
+ * What one descriptor of the command is: `'pipe'` to a stream of the handle, which from index 3 on can only be read (one that goes
+ * both ways would be a socket, and a socket of the host's is a way into the host's network: SIOCGIFCONF, SIOCGSKNS), `'inherit'`
+ * Node's own of that number,
  * `'ignore'` /dev/null, a number an open descriptor of Node, a Buffer a pipe that holds these bytes (index 0 and up),
  * or a stream that has a descriptor.
  */

@@ -10,7 +10,6 @@
 #include <memory>
 #include <napi.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unordered_set>
@@ -28,6 +27,7 @@ class JsListener final : public Listener {
   }
 
   void hear(Event* event) override {
+    event->listener = this;
     if (tsfn_.NonBlockingCall(event, call) != napi_ok) delete event;
   }
   void ref(Napi::Env env) { tsfn_.Ref(env); }
@@ -58,7 +58,7 @@ class JsListener final : public Listener {
       callback.Call({number(m.id), number(m.pid), trace, env.Undefined(), terminal < 0 ? env.Undefined() : number(terminal)});
       return;
     }
-    env.GetInstanceData<JsListener>()->put_ending(*event);
+    static_cast<JsListener*>(event->listener)->put_ending(*event);
     callback.Call({number(m.id), number(m.pid), env.Undefined(), Napi::String::New(env, text.data(), text.size())});
   }
 
@@ -148,14 +148,12 @@ void signal_container(const Napi::CallbackInfo& info) {
   signal(info[0].As<Napi::Number>().Uint32Value(), info[1].As<Napi::Number>().Int32Value());
 }
 
-// pipes(pipes, sockets, ends): puts read end, write end, … of pipes, and then of pairs of sockets, there. Returns 0, or -errno
-// and nothing is open.
+// pipes(count, ends): puts read end, write end, … there. Returns 0, or -errno and nothing is open.
 Napi::Value make_pipes(const Napi::CallbackInfo& info) {
-  const uint32_t pipes = info[0].As<Napi::Number>().Uint32Value();
-  const uint32_t count = pipes + info[1].As<Napi::Number>().Uint32Value();
-  int32_t* const ends = info[2].As<Napi::Int32Array>().Data();
+  const uint32_t count = info[0].As<Napi::Number>().Uint32Value();
+  int32_t* const ends = info[1].As<Napi::Int32Array>().Data();
   for (uint32_t i = 0; i < count; ++i) {
-    if ((i < pipes ? pipe2(ends + 2 * i, O_CLOEXEC) : socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends + 2 * i)) == 0) continue;
+    if (pipe2(ends + 2 * i, O_CLOEXEC) == 0) continue;
     const int error = errno;
     for (uint32_t k = 0; k < 2 * i; ++k) close(ends[k]);
     return Napi::Number::New(info.Env(), -error);

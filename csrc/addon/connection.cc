@@ -117,6 +117,9 @@ void introduce(const Ledger& ledger) {
     if (packet.id == 0 || (record && !record->sent)) queue.push_back(std::move(packet));
     else close_owned(packet.fds);
   }
+  // They must not be there before whom they are for.
+  for (Waiting& packet : signals) queue.push_back(std::move(packet));
+  signals.clear();
 }
 
 // Nothing can be started: everything that waits fails with the reason.

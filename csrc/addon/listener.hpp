@@ -18,6 +18,7 @@ struct Ending {
 // What becomes of a container, as the listener of its environment is told.
 struct Event {
   Message message;
+  class Listener* listener = nullptr;  // who hears it
   bool lost = false;       // the launcher was killed while it started the container
   Ending ending;           // of the first process
   std::vector<char> text;

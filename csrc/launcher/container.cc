@@ -73,6 +73,11 @@ void Container::adopt(const Header& header, const int* fds, int count) {
     pidfd_.reset();
     pid_ = 0;
   }
+  // What was kept of it is taken away: it has ended, and another launcher could not tell any more.
+  if (pidfd_ && detached_ && !lost_ && !start && record()) {
+    pidfd_.reset();
+    pid_ = 0;
+  }
   if (pidfd_ && !foreign_) record_pid();
   if (!pidfd_) {
     begin_undoing();

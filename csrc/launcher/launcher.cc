@@ -157,6 +157,12 @@ void refuse(const int* fds, int count) {
   container->refuse(EMFILE);
 }
 
+// It is better watched without its log than not at all.
+void adopt_without(const int* fds, int count) {
+  for (int i = 0; i < count; ++i) close(fds[i]);
+  obey(packet, nullptr, 0);
+}
+
 // One request; false when Node is gone.
 bool receive() {
   int fds[kAttached];
@@ -166,7 +172,8 @@ bool receive() {
   if (n == 0) return false;
   const int count = static_cast<int>(got.count);
   if (static_cast<size_t>(n) < sizeof(Header)) return true;
-  if (got.truncated) refuse(fds, count);
+  if (got.truncated && reinterpret_cast<const Header*>(packet)->request == Request::kAdopt) adopt_without(fds, count);
+  else if (got.truncated) refuse(fds, count);
   else if (reinterpret_cast<const Header*>(packet)->flags & kMemfd) obey_memfd(fds, count);
   else obey(packet, fds, count);
   // The next child is a copy of us, and has no business with the environment of this one.
@@ -238,6 +245,22 @@ void settle() {
   prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 }
 
+void heed(const epoll_event& event) {
+  auto* const container = reinterpret_cast<Container*>(event.data.u64 & ~kSourceMask);
+  if (!container) {
+    // Requests that are still queued when Node dies are not started any more.
+    if ((event.events & (EPOLLHUP | EPOLLRDHUP)) || ((event.events & EPOLLIN) && !receive())) lose_node();
+    return;
+  }
+  switch (static_cast<Source>(event.data.u64 & kSourceMask)) {
+    case Source::kPidfd: container->on_exit(); break;
+    case Source::kChannel: container->on_channel(); break;
+    case Source::kOutput: container->on_log(0); break;
+    case Source::kErrors: container->on_log(1); break;
+    case Source::kHelper: container->reap_helper(); break;
+  }
+}
+
 int run() {
   settle();
   void* const memory = mmap(nullptr, sizeof(Ledger), PROT_READ | PROT_WRITE, MAP_SHARED, kShared, 0);
@@ -250,22 +273,13 @@ int run() {
   socket_event.events = EPOLLIN | EPOLLRDHUP;
   epoll_ctl(epoll_fd, EPOLL_CTL_ADD, kSocket, &socket_event);
 
-  for (int wait = -1; !(orphaned && live == 0); wait = sooner(undo_all(), flush_reports())) {
+  int wait = -1;
+  while (!(orphaned && live == 0)) {
     epoll_event event;
-    if (epoll_wait(epoll_fd, &event, 1, wait) != 1) continue;
-    auto* const container = reinterpret_cast<Container*>(event.data.u64 & ~kSourceMask);
-    if (!container) {
-      // Requests that are still queued when Node dies are not started any more.
-      if ((event.events & (EPOLLHUP | EPOLLRDHUP)) || ((event.events & EPOLLIN) && !receive())) lose_node();
-      continue;
-    }
-    switch (static_cast<Source>(event.data.u64 & kSourceMask)) {
-      case Source::kPidfd: container->on_exit(); break;
-      case Source::kChannel: container->on_channel(); break;
-      case Source::kOutput: container->on_log(0); break;
-      case Source::kErrors: container->on_log(1); break;
-      case Source::kHelper: container->reap_helper(); break;
-    }
+    if (epoll_wait(epoll_fd, &event, 1, wait) == 1) heed(event);
+    wait = undo_all();
+    // After that: what could not be told just now is among what is kept.
+    wait = sooner(wait, flush_reports());
   }
   return 0;
 }

@@ -190,8 +190,10 @@ void Container::record_end() {
   text.append(counters_.bytes, counters_.size);
   text.append("\nend\n", 5);
   snprintf(path, sizeof path, "%s/outcome", directory);
-  const sys::Fd fd(open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW));
-  if (fd) (void)!write(fd.get(), text.bytes, text.size);
+  const sys::Fd fd(open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+  // Another launcher may have written it, and been killed before it was heard.
+  struct stat found;
+  if (fd && fstat(fd.get(), &found) == 0 && found.st_size == 0) (void)!write(fd.get(), text.bytes, text.size);
   if (!op->numbers[0] || !ready_ || lost_ || abandoned_) remove_directory(directory);
 }
 

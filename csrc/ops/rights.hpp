@@ -31,7 +31,7 @@ inline ssize_t send_rights(int socket, iovec* parts, size_t part_count, const in
 struct Received {
   ssize_t size;  // as of recvmsg(2)
   size_t count;  // of descriptors, which are close-on-exec
-  bool truncated;  // there was no room for all of it
+  bool truncated;  // there was no room for all of them
 };
 
 // `fds` has room for `most` descriptors. CMSG_LEN and not CMSG_SPACE: its padding would have room for one more, which
@@ -46,7 +46,7 @@ inline Received receive_rights(int socket, void* bytes, size_t size, int* fds, s
   message.msg_controllen = most > 0 ? CMSG_LEN(sizeof(int) * most) : 0;
   Received ret{recvmsg(socket, &message, flags | MSG_CMSG_CLOEXEC), 0, false};
   if (ret.size < 0) return ret;
-  ret.truncated = message.msg_flags & (MSG_CTRUNC | MSG_TRUNC);
+  ret.truncated = message.msg_flags & MSG_CTRUNC;
   if (const cmsghdr* header = CMSG_FIRSTHDR(&message)) {
     ret.count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
     memcpy(fds, CMSG_DATA(header), ret.count * sizeof(int));

@@ -1,6 +1,6 @@
 // `contained run` and `contained explain`.
 import { randomBytes } from 'node:crypto';
-import { closeSync, openSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, constants, fstatSync, ftruncateSync, openSync, rmSync, writeSync } from 'node:fs';
 import type { SpawnOptions } from '../../types/options.js';
 import { explain, spawnContained } from '../spawn.js';
 import { makeRegistry } from '../host/registry.js';
@@ -76,7 +76,8 @@ function withName(options: SpawnOptions): SpawnOptions {
 
 function openTold({ path, fresh }: Told): number {
   try {
-    return openSync(path, fresh ? 'wx' : 'w');
+    // What was in the other is another's until the command runs.
+    return openSync(path, constants.O_WRONLY | constants.O_CREAT | (fresh ? constants.O_EXCL : 0), 0o666);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (fresh && code === 'EEXIST') throw new UsageError(`--cidfile: ${path} is there; is the container of that name still in use?`);
@@ -84,14 +85,21 @@ function openTold({ path, fresh }: Told): number {
   }
 }
 
+function tell(fd: number, text: string): void {
+  if (fstatSync(fd).isFile()) ftruncateSync(fd);
+  writeSync(fd, text);
+}
+
 /** The files are made before anything is started: what runs and cannot be told of would run unseen. */
 function startTold(options: SpawnOptions, [file = '', ...args]: readonly string[], files: readonly Told[]): ReturnType<typeof spawnContained> {
   const opened: { told: Told; fd: number }[] = [];
-  const giveUp = (): void => opened.forEach(({ told: { path } }) => rmSync(path, { force: true }));
+  const giveUp = (): void => {
+    for (const { told: { path, fresh } } of opened) if (fresh) rmSync(path, { force: true });
+  };
   try {
     for (const told of files) opened.push({ told, fd: openTold(told) });
     const child = spawnContained(file, args, options);
-    child.once('spawn', () => opened.forEach(({ told, fd }) => writeFileSync(fd, told.text(child))));
+    child.once('spawn', () => opened.forEach(({ told, fd }) => tell(fd, told.text(child))));
     child.ready.catch(giveUp).finally(() => opened.forEach(({ fd }) => closeSync(fd)));
     return child;
   } catch (error) {

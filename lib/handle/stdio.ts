@@ -2,7 +2,7 @@
 import { openSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { constants } from 'node:os';
-import { Duplex, Readable, Writable } from 'node:stream';
+import { Readable, Writable } from 'node:stream';
 import type { SpawnOptions, StdioEntry } from '../../types/options.js';
 import { ContainedError, errnoName, OptionError } from '../errors.js';
 import { native } from '../native.js';
@@ -17,7 +17,7 @@ export interface Streams {
 
 export interface PipeEnd {
   fd: number;
-  direction: 'read' | 'write' | 'both';
+  direction: 'read' | 'write';
   /** What is to be written before it is ended. */
   data: Uint8Array | undefined;
 }
@@ -93,8 +93,8 @@ function nullDevice(): number {
 
 export const isPipe = (entry: Entry): boolean => entry === 'pipe' || entry instanceof Uint8Array;
 
-/** One that goes both ways, as child_process has it; the first three go only one. */
-const isSocket = (entry: Entry, index: number): boolean => index > 2 && entry === 'pipe';
+/** A pipe from us: standard input, and what is given as bytes. All others come from the command, see `StdioEntry`. */
+const isInput = (entry: Entry, index: number): boolean => index === 0 || entry !== 'pipe';
 
 /** What a program must know of them. */
 export const streamsOf = (entries: readonly Entry[]): { count: number; pipes: number[] } => ({
@@ -127,38 +127,30 @@ function ownFd(entry: Entry, index: number): number {
   return fd;
 }
 
-/** Where the addon puts both ends of the pipes, and then of the sockets, that it makes. */
+/** Where the addon puts both ends of the pipes that it makes. */
 const ends = new Int32Array(2 * MOST_STREAMS);
 
-function makePipes(pipes: number, sockets: number): void {
-  const errno = pipes + sockets === 0 ? 0 : native().pipes(pipes, sockets, ends);
-  if (errno !== 0) throw stdioError(errnoName(-errno), errno, pipes > 0 ? 'pipe2' : 'socketpair', 'make the pipes for stdio');
+function makePipes(count: number): void {
+  const errno = count === 0 ? 0 : native().pipes(count, ends);
+  if (errno !== 0) throw stdioError(errnoName(-errno), errno, 'pipe2', 'make the pipes for stdio');
 }
 
 /** The descriptors for the command, and our ends of those that are pipes. On failure nothing stays open. */
 export function openStdio(entries: readonly Entry[]): Streams {
   const fds: number[] = [], ours = new Map<number, PipeEnd>();
-  let pipes = 0, sockets = 0;
+  let count = 0;
   for (let i = 0; i < entries.length; ++i) {
-    const entry = entries[i]!;
-    if (!isPipe(entry)) fds[i] = ~ownFd(entry, i);
-    else if (isSocket(entry, i)) ++sockets;
-    else ++pipes;
+    if (isPipe(entries[i]!)) ++count;
+    else fds[i] = ~ownFd(entries[i]!, i);
   }
-  makePipes(pipes, sockets);
-  let pipe = 0, socket = 2 * pipes;
-  for (let i = 0; i < entries.length; ++i) {
+  makePipes(count);
+  for (let i = 0, next = 0; i < entries.length; ++i) {
     const entry = entries[i]!;
     if (!isPipe(entry)) continue;
-    if (isSocket(entry, i)) {
-      ours.set(i, { fd: ends[socket++]!, direction: 'both', data: undefined });
-      fds[i] = ends[socket++]!;
-      continue;
-    }
-    const read = ends[pipe++]!, write = ends[pipe++]!;
-    const toCommand = i === 0 || entry !== 'pipe';
-    fds[i] = toCommand ? read : write;
-    ours.set(i, { fd: toCommand ? write : read, direction: toCommand ? 'write' : 'read', data: entry === 'pipe' ? undefined : entry as Uint8Array });
+    const read = ends[next++]!, write = ends[next++]!;
+    const input = isInput(entry, i);
+    fds[i] = input ? read : write;
+    ours.set(i, { fd: input ? write : read, direction: input ? 'write' : 'read', data: entry === 'pipe' ? undefined : entry as Uint8Array });
   }
   return { fds, ours };
 }
@@ -176,7 +168,7 @@ export function closePipes(ours: Streams['ours']): void {
 
 /** Our end of a pipe as a stream. */
 export function streamOf({ fd, direction, data }: PipeEnd): Readable | Writable {
-  const socket = new Socket({ fd, readable: direction !== 'write', writable: direction !== 'read' });
+  const socket = new Socket({ fd, readable: direction === 'read', writable: direction === 'write' });
   native().claim(fd);
   if (direction === 'write') {
     // The command may end, or close its end, without reading everything: as with child_process that is no error of
@@ -191,14 +183,14 @@ export function streamOf({ fd, direction, data }: PipeEnd): Readable | Writable 
 
 /** In the place of a stream that nobody asked for while there was something to it. */
 export function endedStream({ direction }: PipeEnd): Readable | Writable {
-  const stream = direction === 'read' ? new Readable({ read() {} }) : direction === 'write' ? new Writable() : new Duplex({ read() {} });
+  const stream = direction === 'read' ? new Readable({ read() {} }) : new Writable();
   return stream.destroy();
 }
 
 /** Of a command that could not be started: there is nothing to read, and what is written is dropped. */
 export function emptyStream(entry: Entry, index: number): Readable | Writable | null {
   if (!isPipe(entry)) return null;
-  const read = function (this: Readable): void { this.push(null); };
-  const write = (_chunk: unknown, _encoding: unknown, done: () => void): void => done();
-  return isSocket(entry, index) ? new Duplex({ read, write, allowHalfOpen: false }) : index === 0 || entry !== 'pipe' ? new Writable({ write }) : new Readable({ read });
+  if (!isInput(entry, index)) return new Readable({ read() { this.push(null); } });
+  const input = new Writable({ write(_chunk, _encoding, done) { done(); } });
+  return entry === 'pipe' ? input : input.destroy();
 }
