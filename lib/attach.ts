@@ -5,7 +5,7 @@ import type { Contained } from '../types/contained.js';
 import type { ContainerInfo } from '../types/registry.js';
 import { ContainedProcess } from './handle/contained.js';
 import type { Origin } from './handle/origin.js';
-import { signalName } from './host/signals.js';
+import { signalName, toldSignal } from './host/signals.js';
 import type { Subject } from './live/subject.js';
 import { attend, type LaunchListener } from './launch.js';
 import type { NativeExit } from './native.js';
@@ -175,7 +175,7 @@ export async function containers(): Promise<readonly ContainerInfo[]> {
       id, state, command, labels, detached, created: new Date(created),
       pid: state === 'running' || state === 'paused' ? kept.first!.pid : undefined,
       exitCode: exit?.code ?? null,
-      signal: signalName(exit?.signal ?? 0),
+      signal: exit ? signalName(toldSignal(exit)) : null,
     };
   });
 }

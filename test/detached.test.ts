@@ -100,6 +100,16 @@ tidy('two of one name, one after the other', async t => {
   t.equal(leftOf(id), '');
 });
 
+tidy('a signal whose default action had to be carried out is told by its name, whoever asks', async t => {
+  const id = name();
+  const child = await spawnContained('sleep', ['600'], { id, detached: true }).ready;
+  child.kill('SIGTERM');
+  t.match(await child.exited, { signal: 'SIGTERM', reason: 'killed' });
+  t.match((await containers()).find(info => info.id === id), { state: 'exited', signal: 'SIGTERM', exitCode: null });
+  t.match(await (await attach(id)).exited, { signal: 'SIGTERM', reason: 'killed' });
+  await child.remove();
+});
+
 tidy('attach while it starts', async t => {
   for (let i = 0; i < 10; ++i) {
     const id = name();

@@ -5,7 +5,7 @@ import type { Readable, Writable } from 'node:stream';
 import type { Outcome, Reason, TraceEntry, Usage } from '../../types/contained.js';
 import type { Program } from '../../types/program.js';
 import { ContainedError } from '../errors.js';
-import { signalName } from '../host/signals.js';
+import { signalName, toldSignal } from '../host/signals.js';
 import { listen, setRef, type LaunchListener } from '../launch.js';
 import { Live } from '../live/live.js';
 import { native, type NativeExit } from '../native.js';
@@ -264,7 +264,7 @@ export abstract class LaunchedProcess extends EventEmitter implements LaunchList
   /** Only the kernel's own counter makes it `oom`; a command that went on and succeeded was not ended by it. */
   #reasonOf(exit: NativeExit, { userMs, systemMs }: Usage, oomKills: number | undefined): Reason {
     if (this.#reason !== undefined && this.#reason !== 'killed') return this.#reason;
-    const killed = exit.signal !== 0 && (this.#reason === 'killed' || this.#sent.has(toldSignal(exit)));
+    const killed = exit.signal !== 0 && (this.#reason === 'killed' || exit.requestedSignal !== 0 || this.#sent.has(exit.signal));
     if (oomKills && exit.code !== 0 && !killed) return 'oom';
     if (exit.signal === 0) return 'exit';
     if (killed) return 'killed';
@@ -301,9 +301,6 @@ export abstract class LaunchedProcess extends EventEmitter implements LaunchList
     if (this.listenerCount('error') > 0 || !(this.#ready.asked || this.#exited.asked)) this.emit('error', error);
   }
 }
-
-/** What was asked for, where the launcher had to carry it out by SIGKILL. */
-const toldSignal = ({ signal, requestedSignal }: NativeExit): number => signal === SIGKILL && requestedSignal !== 0 ? requestedSignal : signal;
 
 const lostLauncher = (): ContainedError => new ContainedError({
   code: 'ECONNRESET', errno: -constants.errno.ECONNRESET, syscall: undefined, path: undefined, dest: undefined,

@@ -9,3 +9,7 @@ export const signalName = (number: number): NodeJS.Signals | null => number === 
 
 /** The number of what `signalName` gives. */
 export const numberOf = (name: NodeJS.Signals): number => constants.signals[name] ?? Number(name.slice(3));
+
+/** Of how one has ended: what was asked for, where the launcher had to carry it out by SIGKILL. */
+export const toldSignal = ({ signal, requestedSignal }: { signal: number; requestedSignal: number }): number =>
+  signal === constants.signals.SIGKILL && requestedSignal !== 0 ? requestedSignal : signal;
