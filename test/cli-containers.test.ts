@@ -243,7 +243,7 @@ t.test('ns: namespaces that stay', { skip: needsRoot }, async t => {
 });
 
 t.test('events: of those that are named until they end, and of all', async t => {
-  const name = started(t, [], 'sh', '-c', 'sleep 1; exit 4');
+  const name = started(t, [], 'sh', '-c', 'sleep 5; exit 4');  // longer than a busy machine needs to start two Nodes
   const all = spawn(program[0], [...program.slice(1), 'events', '--json'], { stdio: ['ignore', 'pipe', 'inherit'], env });
   let seen = '';
   all.stdout.on('data', data => seen += data);
@@ -251,7 +251,7 @@ t.test('events: of those that are named until they end, and of all', async t => 
   t.equal(code, 0);
   t.match(stdout, new RegExp(`^\\S+Z ${name} exit 4 exit$`, 'm'));
   t.ok(await until(() => seen.includes(`"id":"${name}","type":"exit"`)));
-  const later = started(t, ['--rm'], 'sleep', '0.5');
+  const later = started(t, ['--rm'], 'sleep', '2');
   t.ok(await until(() => seen.includes(`"id":"${later}","type":"start"`)), 'one that starts later');
   t.ok(await until(() => seen.includes(`"id":"${later}","type":"exit"`)));
   for (const line of seen.trimEnd().split('\n')) t.ok(JSON.parse(line).time);
