@@ -64,7 +64,7 @@ class Compiled implements Sandbox {
   run(command: Command, options?: SandboxRunOptions): Promise<RunResult>;
   async run(command: Command, options: SandboxRunOptions = {}): Promise<RunResult<string | Buffer>> {
     const { own, rest } = splitOptions(options);
-    if (own.input !== undefined) checkInput(own, rest.stdio === undefined ? this.#entries : resolveStdio({ ...this.#base, stdio: rest.stdio }));
+    if (own.input !== undefined) checkInput(own.input, this.#entriesOf(rest));
     return await collected(this.spawn(command, rest), own);
   }
 
@@ -90,8 +90,12 @@ class Compiled implements Sandbox {
     };
   }
 
+  #entriesOf({ stdio }: SandboxRun): readonly Entry[] {
+    return stdio === undefined ? this.#entries : resolveStdio({ ...this.#base, stdio });
+  }
+
   #run(options: SandboxRun): Run {
-    const entries = options.stdio === undefined ? this.#entries : resolveStdio({ ...this.#base, stdio: options.stdio });
+    const entries = this.#entriesOf(options);
     if (entries !== this.#entries || options.maxOutput !== undefined) checkOutput(options.maxOutput ?? this.#base.maxOutput, entries);
     const cwd = options.cwd === undefined ? undefined : resolveCwd(options.cwd);
     const cpuTimeout = resolveCpuTimeout(options.cpuTimeout ?? this.#base.cpuTimeout);

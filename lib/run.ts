@@ -36,8 +36,8 @@ async function finish(child: Contained, input: CollectOptions['input'], most: nu
 }
 
 /** What is to be written needs somewhere to go. */
-export function checkInput({ input }: Pick<Collecting, 'input'>, [stdin]: readonly Entry[]): void {
-  if (input !== undefined && stdin !== 'pipe' && stdin !== TERMINAL) throw new OptionError('input', input, "'pipe' as stdin beside it");
+export function checkInput(input: CollectOptions['input'], [stdin]: readonly Entry[]): void {
+  if (stdin !== 'pipe' && stdin !== TERMINAL) throw new OptionError('input', input, "'pipe' as stdin beside it");
 }
 
 /** The options of `run` that are its own, checked, and all others. A `maxOutput` that is no size is one of the others. */
@@ -77,6 +77,6 @@ export function run(options: RunOptions & { encoding: 'buffer' }): Promise<RunRe
 export function run(options: RunOptions): Promise<RunResult>;
 export async function run(options: RunOptions): Promise<RunResult<string | Buffer>> {
   const { own, rest } = splitOptions(options);
-  if (own.input !== undefined) checkInput(own, resolveStdio(rest));
+  if (own.input !== undefined) checkInput(own.input, resolveStdio(rest));
   return await collected(spawnContained(rest), own);
 }

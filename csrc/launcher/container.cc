@@ -68,13 +68,10 @@ void Container::adopt(const Header& header, const int* fds, int count) {
   resume_log(fds, count);
   const uint64_t start = header.start_time ? header.start_time : recorded_start();
   pidfd_.reset(pid ? static_cast<int>(syscall(SYS_pidfd_open, pid, 0)) : -1);
-  // The number may have gone to another process: what the pidfd stands for is looked at when it is there.
-  if (pidfd_ && start && start_time(pid) != start) {
-    pidfd_.reset();
-    pid_ = 0;
-  }
-  // What was kept of it is taken away: it has ended, and another launcher could not tell any more.
-  if (pidfd_ && detached_ && !lost_ && !start && record()) {
+  // The number may have gone to another process: what the pidfd stands for is looked at when it is there. Where what was kept
+  // of a detached one is taken away it has ended, and another launcher could not tell any more.
+  const bool another = start ? start_time(pid) != start : detached_ && !lost_ && record();
+  if (pidfd_ && another) {
     pidfd_.reset();
     pid_ = 0;
   }
@@ -172,10 +169,12 @@ void Container::take_child(pid_t pid, int pidfd) {
   helper_ = pid_;
   pid_ = pid;
   if (detached_) {
-    helper_end_.reset(fcntl(pidfd_.get(), F_DUPFD_CLOEXEC, 0));
+    unwatch(pidfd_.get());
+    helper_end_ = static_cast<sys::Fd&&>(pidfd_);
     watch(helper_end_.get(), this, Source::kHelper);
+  } else {
+    drop(pidfd_);
   }
-  drop(pidfd_);
   pidfd_.reset(pidfd);
   watch(pidfd_.get(), this, Source::kPidfd);
   record_pid();
@@ -251,10 +250,9 @@ void Container::kill_now() {
 }
 
 void Container::reap_helper() {
-  if (!helper_ || helper_reaped_) return;
+  if (!helper_end_) return;
   siginfo_t info{};
   syscall(SYS_waitid, P_PID, helper_, &info, WEXITED | __WALL, nullptr);
-  helper_reaped_ = true;
   drop(helper_end_);
 }
 

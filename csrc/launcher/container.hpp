@@ -84,7 +84,7 @@ class Container {
   bool below_ = false;         // whether we are one of those
   pid_t pid_ = 0, helper_ = 0;
   sys::Fd pidfd_, channel_;
-  sys::Fd helper_end_;  // the pidfd of the helper whose parent we are
+  sys::Fd helper_end_;  // the pidfd of the helper whose parent we are, until it is reaped
   sys::Fd command_;  // with an init: what it runs
   sys::Fd ended_;    // the pidfd when the process has ended, until that is recorded
   sys::Fd terminal_; // the master of its terminal, until Node has it
@@ -93,7 +93,7 @@ class Container {
   uint32_t done_ = 0;          // ops of `host` and `release` done
   uint64_t retry_at_ = 0;      // when undoing goes on, in milliseconds; 0: now
   uint32_t retries_ = 0;
-  bool helper_reaped_ = false, visited_ = false;
+  bool visited_ = false;       // whether it ever had guests
   bool lost_ = false, killed_ = false, detached_ = false, foreign_ = false, abandoned_ = false;
   bool undoing_ = false, ready_ = false, has_init_ = false, pid_namespace_ = false, failed_ = false;
   uint32_t failed_list_ = 0, failed_index_ = 0;
