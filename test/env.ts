@@ -119,6 +119,7 @@ function descriptors(): string[] {
 export interface Surroundings {
   groups: string[];
   children: string[];
+  strays: number[];
   descriptors: string[];
   mounts: string;
   temporary: string[];
@@ -127,6 +128,7 @@ export interface Surroundings {
 export const surroundings = (): Surroundings => ({
   groups: groups(),
   children: children(),
+  strays: processesWith(marked),
   descriptors: descriptors(),
   mounts: text('/proc/self/mountinfo'),
   // Without $XDG_RUNTIME_DIR names are kept there; the directory of all stays.
@@ -144,9 +146,10 @@ export async function sameAs(before: Surroundings): Promise<Surroundings> {
 }
 
 let marks = 0;
+const marked = `7${process.pid}.`;
 
 /** Seconds for sleep(1) that stand in no other command line: whoever has them is of this test. */
-export const mark = (): string => `7${process.pid}.${String(++marks).padStart(4, '0')}`;
+export const mark = (): string => `${marked}${String(++marks).padStart(4, '0')}`;
 
 /** Pids of the processes that have `word` in their command line. */
 export const processesWith = (word: string): number[] =>
@@ -180,6 +183,14 @@ export function runFixture(name: string, args: readonly string[] = [], options: 
     });
   });
 }
+
+// A process that outlives its test would hold the output of whoever has called for the tests, who waits for its end.
+t.teardown(async () => {
+  if (await until(() => processesWith(marked).length === 0)) return;
+  const left = processesWith(marked).map(pid => ({ pid, command: text(`/proc/${pid}/cmdline`).replaceAll('\0', ' ') }));
+  for (const { pid } of left) process.kill(pid, 'SIGKILL');
+  throw new Error(`left running: ${left.map(({ command }) => command).join('; ')}`);
+});
 
 /** A test after which everything must be as it was before. */
 export function tidy(title: string, body: (t: typeof import('tap').t) => Promise<void>, extra: { skip?: string | false } = {}): void {

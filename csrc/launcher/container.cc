@@ -230,8 +230,17 @@ void Container::signal(int number) {
   if (sent == SIGKILL) killed_ = true;
   // In setup every signal is blocked, and does what it does when the command is about to run.
   const bool ends = sent == SIGKILL || (!ready_ && !has_init_ && !harmless && !stops && sent != SIGSTOP);
-  if (sys::pidfd_send_signal(pidfd_.get(), sent) == 0 && ends) signal_ = number;
+  if ((sent == SIGKILL ? kill_first() : sys::pidfd_send_signal(pidfd_.get(), sent)) == 0 && ends) signal_ = number;
   if (sent == SIGKILL) thaw();
+}
+
+// The first process, by whose end all others end. With neither a namespace nor a group they would not: an init sees to it when
+// its command has ended, also one that was stopped by those it is to end.
+int Container::kill_first() {
+  const bool by_init = has_init_ && command_ && !pid_namespace_ && !has_group();
+  if (!by_init) return sys::pidfd_send_signal(pidfd_.get(), SIGKILL);
+  sys::pidfd_send_signal(pidfd_.get(), SIGCONT);
+  return sys::pidfd_send_signal(command_.get(), SIGKILL);
 }
 
 bool Container::lose_node() {
@@ -245,7 +254,7 @@ bool Container::lose_node() {
 
 void Container::kill_now() {
   killed_ = true;
-  if (pidfd_) sys::pidfd_send_signal(pidfd_.get(), SIGKILL);
+  if (pidfd_) kill_first();
   thaw();
 }
 

@@ -73,8 +73,10 @@ class Container {
   void send(Report report, const Text* text, const int* fds = nullptr, int count = 0);
   void kill_members();
   void kill_guests();
+  bool has_group() const;
   bool is_below(const Container& host) const;
   void kill_now();
+  int kill_first();
   void thaw();
   int undo(const Op& op);
 

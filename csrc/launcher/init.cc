@@ -18,9 +18,16 @@ void wait_for_exec(int pipe) {
   }
 }
 
+// Without a pid namespace nobody else would end them. Before it is reaped, while its number is no other group's.
+void end_group_of(pid_t command) {
+  siginfo_t info{};
+  if (waitid(P_PID, static_cast<id_t>(command), &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == command) kill(-command, SIGKILL);
+}
+
 // Reaps everybody who is dead; tells whether the command was among them.
 bool reap(pid_t command, int* status) {
   bool ended = false;
+  end_group_of(command);
   for (;;) {
     int one;
     const pid_t pid = waitpid(-1, &one, WNOHANG);
@@ -56,6 +63,8 @@ int become_init(Launch& launch) {
   if (command < 0) return errno;
   if (command == 0) {
     close(ends[0]);
+    // Likewise, should we be killed; a fork clears it: prctl(2).
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0) return errno;
     return sys::check(setsid());
   }
   // The streams belong to the command alone, or nobody would see their end.

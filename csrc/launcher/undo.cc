@@ -47,6 +47,8 @@ static const char* first_group(const Section& undo) {
   return nullptr;
 }
 
+bool Container::has_group() const { return first_group(*undo_); }
+
 bool Container::is_below(const Container& host) const {
   const char *ours = first_group(*undo_), *above = first_group(*host.undo_);
   if (!ours || !above) return false;

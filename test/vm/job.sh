@@ -1,10 +1,11 @@
 # Third in the VM: runs what run.sh was asked for, as whom it was asked; its output is the second serial line, its exit status
-# the third. Then the power goes off, whatever still runs.
+# the third, and that it is alive the fourth. Then the power goes off, whatever still runs.
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 who=$(cat /project/.vm/who)
 mode=$(cat /project/.vm/mode)
 stty -F /dev/ttyS1 raw -echo
 stty -F /dev/ttyS2 raw -echo
+while sleep 1; do echo; done >/dev/ttyS3 &
 exec >/dev/ttyS1 2>&1 </dev/null
 cd /project || exit
 

@@ -11,7 +11,7 @@ while read -r file; do
   n=$((n + 1))
   echo "# Subtest: $file"
   start=$(date +%s)
-  { timeout -k 5 600 node "${file%.ts}.js" 2>&1 </dev/null; echo $? > "$result"; } | sed '/^TAP version/d; s/^/    /'
+  { timeout -k 5 600 node "${file%.ts}.js" 2>&1 </dev/null; echo $? > "$result"; } | sed -u '/^TAP version/d; s/^/    /'
   status=$(cat "$result") ok=ok
   [ "$status" = 0 ] || { ok='not ok' failed=$((failed + 1)); }
   echo "$ok $n - $file # time=$(($(date +%s) - start))s$([ "$status" != 124 ] || echo ', stopped')"
