@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import type { Readable } from 'node:stream';
 import { ContainedError, explain, OptionError, spawnContained } from 'spawn-contained';
 import type { Contained, SpawnOptions } from 'spawn-contained';
-import { mark, needsRoot, processesWith, runFixture, tidy, until } from './env.js';
+import { mark, needsNoLimits, needsRoot, processesWith, runFixture, tidy, until } from './env.js';
 
 const sh = (script: string, options: SpawnOptions = {}): Contained => spawnContained({ ...options, command: ['sh', '-c', script] });
 
@@ -130,6 +130,23 @@ tidy('daemons of a command that ends by itself end with it', async t => {
   t.match(await child.exited, { reason: 'exit', code: 6 });
   t.same(processesWith(word), []);
 }, { skip: needsRoot });
+
+tidy('with init, its process group ends with a command that has neither namespace nor group, and it with its init', async t => {
+  const options = { ns: ['mnt', 'net'], init: true } as const;
+  for (const [script, end] of [
+    ['echo up; sleep WORD & wait', child => child.kill('SIGKILL')],
+    ['kill -STOP $PPID; echo up; sleep WORD & wait', child => void child.killAll()],
+    ['(sleep WORD >/dev/null &); echo up', () => {}],
+    ['echo up; exec sleep WORD', ({ pid }) => process.kill(pid!, 'SIGKILL')],
+  ] as const satisfies readonly (readonly [string, (child: Contained) => unknown])[]) {
+    const word = mark();
+    const child = sh(script.replace('WORD', word), options);
+    await Promise.all([script.includes('STOP') || child.ready, line(child.stdout!)]);
+    end(child);
+    await child.exited;
+    t.ok(await until(() => processesWith(word).length === 0), script);
+  }
+}, { skip: needsNoLimits });
 
 tidy('a container keeps Node running until unref, and not beyond', async t => {
   const [referenced, not, again] = await Promise.all(['ref', 'unref', 'unref-ref'].map(how => runFixture('refs.mjs', [how])));

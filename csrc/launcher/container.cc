@@ -237,8 +237,9 @@ void Container::signal(int number) {
 // The first process, by whose end all others end. With neither a namespace nor a group they would not: an init sees to it when
 // its command has ended, also one that was stopped by those it is to end.
 int Container::kill_first() {
-  const bool by_init = has_init_ && command_ && !pid_namespace_ && !has_group();
-  if (!by_init) return sys::pidfd_send_signal(pidfd_.get(), SIGKILL);
+  const bool by_init = has_init_ && !pid_namespace_ && !has_group();
+  if (by_init && !command_) find_command();
+  if (!by_init || !command_) return sys::pidfd_send_signal(pidfd_.get(), SIGKILL);
   sys::pidfd_send_signal(pidfd_.get(), SIGCONT);
   return sys::pidfd_send_signal(command_.get(), SIGKILL);
 }
