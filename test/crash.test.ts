@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import { ContainedError, run, spawnContained, sweep } from 'spawn-contained';
 import { native } from '../dist/lib/native.js';
-import { fixture, mark, needsRoot, processesWith, root, sameAs, surroundings, tidy, until } from './env.js';
+import { fixture, mark, needsRoot, processesWith, root, runFixture, sameAs, surroundings, tidy, until } from './env.js';
 
 const alive = (pid: number): boolean => existsSync(`/proc/${pid}`) && !/^State:\s+[ZX]/m.test(status(pid));
 
@@ -91,6 +91,14 @@ tidy('a container can be killed when its launcher has been', async t => {
   t.match(await child.exited, { reason: 'killed', signal: 'SIGKILL' });
   t.same(processesWith(word), []);
 });
+
+for (const options of [{}, { init: true }, ...root ? [{ cgroup: { pids: { max: 10 } } }] : []]) {
+  tidy(`the launcher is killed and there can be no other: what runs ends, and the next one clears up: ${JSON.stringify(options)}`, async t => {
+    const { code, stdout, stderr } = await runFixture('unwatched.mjs', [JSON.stringify(options)]);
+    t.same([code, stderr], [0, '']);
+    t.same(JSON.parse(stdout), { end: { name: 'ContainedError', code: 'EMFILE' }, next: 'exit', children: 0, groups: [] });
+  });
+}
 
 tidy('the launcher is killed in the middle of many starts: each settles once, and nothing is left', async t => {
   for (let i = 0; i < 30; ++i) {

@@ -32,6 +32,7 @@ struct Waiting {
 std::deque<Waiting>& queue = *new std::deque<Waiting>;    // requests that could not be sent at once
 std::deque<Waiting>& signals = *new std::deque<Waiting>;  // to containers that are known there: they wait for nobody else
 Started& launcher = *new Started;
+Ledger* previous = nullptr;  // of a launcher that has ended, until there is another
 bool running = false;  // the thread
 sys::Fd& launcher_end = *new sys::Fd;  // a pidfd
 int wake_fd = -1, epoll_fd = -1;  // made before the thread, which has nobody to tell that there is no descriptor left
@@ -149,6 +150,7 @@ void restart() {
     if (fd >= 0) epoll_ctl(epoll_fd, EPOLL_CTL_DEL, fd, nullptr);
   launcher_end.reset();
   reap(old.pid);
+  if (old.ledger) previous = old.ledger;
   Started fresh = start_launcher();  // meanwhile requests are queued
   // Where there are containers that run, who is to watch them is worth a while.
   for (int tries = 0; old.ledger && !fresh.socket && tries < 20; ++tries) {
@@ -162,11 +164,12 @@ void restart() {
     launcher_end.reset(static_cast<int>(syscall(SYS_pidfd_open, launcher.pid, 0)));
     listen_to(launcher.socket.get());
     listen_to(launcher_end.get());
-    if (old.ledger) introduce(*old.ledger);
+    if (previous) introduce(*previous);
+    if (previous) munmap(previous, sizeof(Ledger));
+    previous = nullptr;
   } else {
     give_up(launcher.error);
   }
-  if (old.ledger) munmap(old.ledger, sizeof(Ledger));
 }
 
 // Everything the launcher has said so far; false when it is dead.

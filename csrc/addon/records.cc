@@ -34,9 +34,7 @@ void mark_sent(uint32_t id) {
   if (Record* record = find_record(id)) record->sent = true;
 }
 
-void fail(uint32_t id, int error) {
-  const Record* const record = find_record(id);
-  if (!record) return;
+static void tell_failure(uint32_t id, Listener* listener, int error) {
   auto* event = new Event;
   event->message = {};
   event->message.report = Report::kExited;
@@ -44,16 +42,30 @@ void fail(uint32_t id, int error) {
   event->message.list = kClone;
   event->message.error = error;
   event->message.status = -1;
-  deliver(record->listener, event);
+  deliver(listener, event);
+}
+
+void fail(uint32_t id, int error) {
+  const Record* const record = find_record(id);
+  if (!record) return;
+  tell_failure(id, record->listener, error);
   records.erase(id);
 }
 
 void fail_all(int error) {
-  while (!records.empty()) {
-    const auto& [id, record] = *records.begin();
-    // Nobody would watch it, nor be able to kill it.
-    if (record.pid && !record.detached && !record.start_time) kill(record.pid, SIGKILL);
-    fail(id, error);
+  for (auto at = records.begin(); at != records.end();) {
+    auto& [id, record] = *at;
+    tell_failure(id, record.listener, error);
+    const bool begun = record.sent || record.ready || record.lost;
+    if (!begun || record.start_time) {
+      at = records.erase(at);
+      continue;
+    }
+    record.listener = nullptr;
+    record.sent = true;  // to be handed over (again)
+    record.killed = !record.detached;
+    if (record.killed && record.pid) kill(record.pid, SIGKILL);
+    ++at;
   }
 }
 

@@ -34,6 +34,7 @@ Record* find_record(uint32_t id);  // nullptr: it has ended
 void mark_sent(uint32_t id);
 // The request never left.
 void fail(uint32_t id, int error);
+// Nobody can watch them, nor kill them: what is not detached ends, and waits for a launcher that undoes what it has left.
 void fail_all(int error);
 
 // What the launcher says. Called without the mutex.
