@@ -5,6 +5,7 @@
 #include "connection.hpp"
 
 #include "../ops/rights.hpp"
+#include "reaper.hpp"
 #include "records.hpp"
 #include "start.hpp"
 #include "thread.hpp"
@@ -184,7 +185,7 @@ bool hear_all() {
     if (n < 0) return errno == EAGAIN;
     if (n == 0) return false;
     sys::Fd attached[] = {sys::Fd(fds[0]), sys::Fd(fds[1])};
-    if (static_cast<size_t>(n) >= sizeof(Message)) on_message(packet, static_cast<size_t>(n), attached);
+    if (static_cast<size_t>(n) >= sizeof(Message)) on_message(packet, static_cast<size_t>(n), attached, *launcher.ledger, launcher.pid);
   }
 }
 
@@ -201,8 +202,10 @@ bool hear_all() {
     // for every request, and ETOOMANYREFS has no event of its own; so a queue that does not move is looked at again.
     epoll_event event;
     mutex.lock();
-    const int patience = queue.empty() && signals.empty() ? -1 : 10;
+    const bool idle = queue.empty() && signals.empty();
     mutex.unlock();
+    const int rest = reap_rest();
+    const int patience = idle ? rest : 10;
     const int n = epoll_wait(epoll_fd, &event, 1, patience);
     if (n == 1 && event.data.fd == wake_fd) {
       uint64_t count;

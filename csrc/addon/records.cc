@@ -1,10 +1,14 @@
 #include "records.hpp"
 
+#include "../ops/held.hpp"
+#include "reaper.hpp"
+
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unordered_map>
+#include <unordered_set>
 
 namespace contained {
 
@@ -55,6 +59,10 @@ void fail(uint32_t id, int error) {
 void fail_all(int error) {
   for (auto at = records.begin(); at != records.end();) {
     auto& [id, record] = *at;
+    if (record.ended) {
+      ++at;
+      continue;
+    }
     tell_failure(id, record.listener, error);
     const bool begun = record.sent || record.ready || record.lost;
     if (!begun || record.start_time) {
@@ -80,15 +88,6 @@ void forget_listener(Listener* listener, Kill kill_container) {
   const std::lock_guard<std::mutex> told(delivering);
 }
 
-Ending reap(pid_t pid) {
-  Ending ret;
-  siginfo_t info{};
-  // The status stays unknown when somebody else's waitpid(-1), or an ignored SIGCHLD, has taken it.
-  if (pid > 0 && syscall(SYS_waitid, P_PID, pid, &info, WEXITED | __WALL, &ret.usage) == 0)
-    ret.status = info.si_code == CLD_EXITED ? info.si_status << 8 : info.si_status & 0x7f;
-  return ret;
-}
-
 namespace {
 
 // Reaping takes a process apart, and whoever is told preempts this thread and may want to spawn at once: neither is done
@@ -109,40 +108,67 @@ void on_ready(Lock lock, Record& record, Event* event, sys::Fd (&attached)[2]) {
   else event->terminal = static_cast<sys::Fd&&>(attached[0]);
   const pid_t helper = record.detached ? 0 : message.helper;
   deliver(std::move(lock), record.listener, event);
-  reap(helper);  // it ends as soon as it has handed over
+  reap(helper, nullptr);  // it ends as soon as it has handed over
+}
+
+// A process that was cloned with CLONE_PARENT by one of a container is a child of ours, too, and no record's. The zombies first:
+// of what has ended by then, the launcher has noted that it is there.
+void reap_strangers(const Ledger& ledger, pid_t launcher) {
+  std::vector<pid_t> strangers = zombies();
+  if (strangers.empty()) return;
+  const Lock lock(mutex);
+  std::unordered_set<pid_t> known{launcher};
+  for (const auto& [id, record] : records) {
+    known.insert({record.pid, record.helper});
+    if (const Ledger::Entry& entry = ledger.entries[id % kLedger]; entry.id == id) known.insert({entry.pid, entry.helper});
+  }
+  for (const pid_t pid : strangers)
+    if (!known.contains(pid)) reap_later(pid);
 }
 
 void on_exited(Lock lock, Record& record, Event* event) {
-  const Message& message = event->message;
+  const pid_t pid = event->message.pid;
   const bool ours = !record.detached && !record.start_time;
-  const pid_t helper = record.ready ? 0 : message.helper ? message.helper : record.helper;
+  const pid_t helper = record.ready ? 0 : event->message.helper ? event->message.helper : record.helper;
+  record.ended = true;
   lock.unlock();
-  if (ours) {
-    reap(helper);
-    event->ending = reap(message.pid);
-  } else {
-    event->ending.usage = message.usage;
+  if (!ours) {
+    event->ending.usage = event->message.usage;
+    return conclude(event);
   }
-  lock.lock();
-  event->lost = record.lost;
-  Listener* const listener = record.listener;
-  records.erase(message.id);
-  deliver(std::move(lock), listener, event);
+  reap(helper, nullptr);
+  reap(pid, event);
 }
 
 }  // namespace
 
-void on_message(const char* bytes, size_t size, sys::Fd (&attached)[2]) {
+void conclude(Event* event) {
+  Lock lock(mutex);
+  Record* const record = find_record(event->message.id);
+  Listener* const listener = record ? record->listener : nullptr;
+  event->lost = record && record->lost;
+  records.erase(event->message.id);
+  deliver(std::move(lock), listener, event);
+}
+
+void on_message(const char* bytes, size_t size, sys::Fd (&attached)[2], const Ledger& ledger, pid_t launcher) {
   Message message;
   memcpy(&message, bytes, sizeof message);
   Lock lock(mutex);
   Record* const record = find_record(message.id);
-  if (!record) return;
+  if (!record || record->ended) return;
+  const bool alone = record->clone_flags & CLONE_NEWPID;
+  if (message.report == Report::kHeld) {
+    lock.unlock();
+    free_held(message.pid);
+    return reap_strangers(ledger, launcher);
+  }
   auto* event = new Event;
   event->message = message;
   event->text.assign(bytes + sizeof message, bytes + size);
-  if (message.report == Report::kReady) on_ready(std::move(lock), *record, event, attached);
-  else on_exited(std::move(lock), *record, event);
+  if (message.report == Report::kReady) return on_ready(std::move(lock), *record, event, attached);
+  on_exited(std::move(lock), *record, event);
+  if (!alone) reap_strangers(ledger, launcher);
 }
 
 namespace {
@@ -191,7 +217,7 @@ Header adoption(uint32_t id, Record& record, const Ledger& ledger) {
 void hand_over(const Ledger& ledger, Send send, Kill kill_container) {
   std::vector<uint32_t> sent;
   for (const auto& [id, record] : records)
-    if (record.sent) sent.push_back(id);
+    if (record.sent && !record.ended) sent.push_back(id);
   for (const uint32_t id : sent) {
     Record& record = *find_record(id);
     const Header header = adoption(id, record, ledger);

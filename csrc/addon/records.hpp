@@ -21,6 +21,7 @@ struct Record {
   uint64_t start_time = 0;    // of a container of another launcher's; else 0
   sys::Fd log[2] = {};        // its ends that are read: without any its command would be told EPIPE
   bool sent = false, ready = false, lost = false, killed = false;
+  bool ended = false;         // and only to be reaped and told
   pid_t pid = 0, helper = 0;
   uint32_t done = 0;          // of a lost one: how far it had come
   bool known = false;         // of a lost one: whether anything had been done
@@ -38,7 +39,7 @@ void fail(uint32_t id, int error);
 void fail_all(int error);
 
 // What the launcher says. Called without the mutex.
-void on_message(const char* bytes, size_t size, sys::Fd (&attached)[2]);
+void on_message(const char* bytes, size_t size, sys::Fd (&attached)[2], const Ledger& ledger, pid_t launcher);
 
 using Send = void (*)(uint32_t id, const uint8_t* bytes, size_t size, std::vector<Attached> fds);
 using Kill = void (*)(uint32_t id);
@@ -47,7 +48,5 @@ void forget_listener(Listener* listener, Kill kill);
 // The successor of a killed launcher: what ran goes on running and is watched; what was being started is killed, since
 // nobody knows how far it came, and its failure is reported when it is gone.
 void hand_over(const Ledger& ledger, Send send, Kill kill);
-
-Ending reap(pid_t pid);
 
 }  // namespace contained

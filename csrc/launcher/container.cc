@@ -24,8 +24,6 @@ void Text::append(const void* data, uint32_t length) {
   size += length;
 }
 
-uint32_t Container::undoing_total = 0;
-
 // The undo list is copied before anything is made: whatever happens from here on, it is run.
 Container::Container(const Header& header, const Section& undo)
     : id_(header.id), undo_(static_cast<Section*>(malloc(undo.size))) {
@@ -38,13 +36,16 @@ Container::~Container() {
   drop(channel_);
   drop(helper_end_);
   for (int i = 0; i < 2; ++i) close_log(i);  // Node has copies, which go on telling of the end of what they are
-  undoing_total -= undoing_;
+  if (undoing_) --timers;
+  look_again_at(0);
   free(undo_);
   free(times_);
 }
 
 void Container::begin_undoing() {
-  undoing_total += !undoing_;
+  look_again_at(0);
+  looks_ = 0;
+  timers += !undoing_;
   undoing_ = true;
 }
 
@@ -62,6 +63,8 @@ void Container::adopt(const Header& header, const int* fds, int count) {
   pid_ = pid;
   ready_ = true;
   pid_namespace_ = header.clone_flags & CLONE_NEWPID;
+  user_namespace_ = header.clone_flags & CLONE_NEWUSER;
+  shared_ = true;  // perhaps
   has_init_ = header.flags & kInit;
   lost_ = header.flags & kLost;
   detached_ = header.flags & kDetached;
@@ -178,7 +181,7 @@ void Container::take_child(pid_t pid, int pidfd) {
   pidfd_.reset(pidfd);
   watch(pidfd_.get(), this, Source::kPidfd);
   record_pid();
-  if (killed_) sys::pidfd_send_signal(pidfd_.get(), SIGKILL);
+  if (killed_) kill_now();
 }
 
 void Container::on_exit() {
@@ -195,53 +198,12 @@ void Container::on_exit() {
   // Another may still hold the child's end: who has gone ahead of it, or has got it in there.
   if (!ready_ && !failed_ && !has_init_ && has_executed(pid_)) report_ready();
   if (!ready_) fail(kExecve, 0, ECHILD);
-  if (detached_) reap();
   unwatch(pidfd_.get());
   ended_ = static_cast<sys::Fd&&>(pidfd_);
   drop(channel_);
   begin_undoing();
+  kill_command();
   kill_guests();
-}
-
-// Whether the process catches or ignores the signal itself.
-bool Container::handles(int number) const {
-  char path[32], text[4096];
-  snprintf(path, sizeof path, "/proc/%d/status", pid_);
-  if (sys::read_file(AT_FDCWD, path, text, sizeof text) < 0) return false;
-  const char* const keys[] = {"\nSigIgn:\t", "\nSigCgt:\t"};
-  for (const char* key : keys) {
-    const char* at = strstr(text, key);
-    if (at && strtoull(at + strlen(key), nullptr, 16) >> (number - 1) & 1) return true;
-  }
-  return false;
-}
-
-// The kernel drops a signal for pid 1 of a namespace when there is no handler: pid_namespaces(7). Whoever says
-// kill('SIGTERM') expects what it does to any other process, so the default action is carried out here.
-void Container::signal(int number) {
-  if (!pidfd_) return;
-  const bool harmless = number == 0 || number == SIGCHLD || number == SIGURG || number == SIGWINCH || number == SIGCONT;
-  const bool stops = number == SIGTSTP || number == SIGTTIN || number == SIGTTOU;
-  int sent = number;
-  if (pid_namespace_ && !harmless && number != SIGKILL && number != SIGSTOP) {
-    // An init takes it whenever it gets there, since till then it is blocked, and hands it on.
-    if (!has_init_ && !(ready_ && handles(number))) sent = stops ? SIGSTOP : SIGKILL;
-  }
-  if (sent == SIGKILL) killed_ = true;
-  // In setup every signal is blocked, and does what it does when the command is about to run.
-  const bool ends = sent == SIGKILL || (!ready_ && !has_init_ && !harmless && !stops && sent != SIGSTOP);
-  if ((sent == SIGKILL ? kill_first() : sys::pidfd_send_signal(pidfd_.get(), sent)) == 0 && ends) signal_ = number;
-  if (sent == SIGKILL) thaw();
-}
-
-// The first process, by whose end all others end. With neither a namespace nor a group they would not: an init sees to it when
-// its command has ended, also one that was stopped by those it is to end.
-int Container::kill_first() {
-  const bool by_init = has_init_ && !pid_namespace_ && !has_group();
-  if (by_init && !command_) find_command();
-  if (!by_init || !command_) return sys::pidfd_send_signal(pidfd_.get(), SIGKILL);
-  sys::pidfd_send_signal(pidfd_.get(), SIGCONT);
-  return sys::pidfd_send_signal(command_.get(), SIGKILL);
 }
 
 bool Container::lose_node() {
@@ -251,31 +213,6 @@ bool Container::lose_node() {
   abandoned_ = true;
   kill_now();
   return false;
-}
-
-void Container::kill_now() {
-  killed_ = true;
-  if (pidfd_) kill_first();
-  thaw();
-}
-
-void Container::reap_helper() {
-  if (!helper_end_) return;
-  siginfo_t info{};
-  syscall(SYS_waitid, P_PID, helper_, &info, WEXITED | __WALL, nullptr);
-  drop(helper_end_);
-}
-
-// Nobody else is the parent of what is detached, nor of the process that has gone ahead of it.
-void Container::reap() {
-  siginfo_t info{};
-  reap_helper();
-  if (syscall(SYS_waitid, P_PIDFD, pidfd_.get(), &info, WEXITED | __WALL, &usage_) < 0) {
-    // The child of a launcher that was killed.
-    if (status_ < 0) status_ = ending_of(pid_, pidfd_.get(), &usage_);
-    return;
-  }
-  if (status_ < 0) status_ = info.si_code == CLD_EXITED ? info.si_status << 8 : info.si_status & 0x7f;
 }
 
 void Container::report_ready() {
@@ -309,9 +246,9 @@ void Container::send(Report report, const Text* text, const int* fds, int count)
   message.undo_error = undo_error_;
   message.status = status_;
   message.signal = signal_;
-  message.text_size = text->size;
+  message.text_size = text ? text->size : 0;
   message.usage = usage_;
-  tell_node(message, text->bytes, text->size, fds, count);
+  tell_node(message, text ? text->bytes : nullptr, message.text_size, fds, count);
 }
 
 }  // namespace contained

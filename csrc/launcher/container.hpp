@@ -2,7 +2,7 @@
 #pragma once
 
 #include "child.hpp"
-#include "process.hpp"
+#include "../ops/process.hpp"
 #include "record.hpp"
 #include "../ops/sys.hpp"
 
@@ -36,15 +36,19 @@ class Container {
   void on_exit();        // the pidfd is readable
   void reap_helper();    // who has gone ahead of a detached one has ended
   bool undo_on(uint64_t now);  // goes on undoing; true when finished and reported, so that it can be deleted
+  void look_again();     // whether SIGKILL has ended it
 
   uint32_t id() const { return id_; }
   // Whose namespaces can be entered: without root not an init's, which is not dumpable, setns(2).
   int entrance() const { return command_ ? command_.get() : pidfd_.get(); }
-  uint64_t retry_at() const { return retry_at_; }
+  // When there is something to do, in milliseconds; 0: now.
+  uint64_t due() const { return undoing_ ? retry_at_ : look_at_ ? look_at_ : ~uint64_t{0}; }
   bool undoing() const { return undoing_; }
+  void share() { shared_ = true; }
+  bool has(pid_t pid) const { return pid == pid_ || pid == helper_; }
   bool ready() const { return ready_; }
   uint32_t host() const { return host_; }
-  static uint32_t undoing_total;  // how many are
+  static uint32_t timers;  // how many have something to do at some time
 
   Container* next = nullptr;  // in its hash chain
 
@@ -67,12 +71,16 @@ class Container {
   void resume_log(const int* fds, int count);
   void record_end();
   void find_command();
-  void reap();
+  bool reap();
   void report_ready();
   void report_exited();
   void send(Report report, const Text* text, const int* fds = nullptr, int count = 0);
   void kill_members();
+  int kill_group(const Op& op, State& state);
   void kill_guests();
+  void kill_command();
+  int end_own_namespace();
+  void look_again_at(uint64_t when);
   bool has_group() const;
   bool is_below(const Container& host) const;
   void kill_now();
@@ -95,9 +103,13 @@ class Container {
   uint32_t done_ = 0;          // ops of `host` and `release` done
   uint64_t retry_at_ = 0;      // when undoing goes on, in milliseconds; 0: now
   uint32_t retries_ = 0;
+  ino_t namespace_ = 0;        // the user namespace that is its own, where it must be known later
+  uint64_t look_at_ = 0;       // when it is looked at again, 0: not
+  uint32_t looks_ = 0;
   bool visited_ = false;       // whether it ever had guests
   bool lost_ = false, killed_ = false, detached_ = false, foreign_ = false, abandoned_ = false;
-  bool undoing_ = false, ready_ = false, has_init_ = false, pid_namespace_ = false, failed_ = false;
+  bool undoing_ = false, ready_ = false, has_init_ = false, pid_namespace_ = false, user_namespace_ = false, failed_ = false;
+  bool shared_ = false;        // whether others may be in its namespaces
   uint32_t failed_list_ = 0, failed_index_ = 0;
   int32_t error_ = 0, undo_error_ = 0, status_ = -1, signal_ = 0;
   uint32_t undo_failed_ = 0;
@@ -114,6 +126,7 @@ void for_each_guest(uint32_t host, void (*act)(Container&));
 enum class Source : uintptr_t { kPidfd, kChannel, kOutput, kErrors, kHelper };  // what of a container has something to say
 void watch(int fd, Container* container, Source source);
 void unwatch(int fd);
+void reap_strangers();  // children of ours that are no container's
 uint64_t milliseconds();
 
 }  // namespace contained

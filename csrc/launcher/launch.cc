@@ -2,6 +2,7 @@
 #include "container.hpp"
 
 #include "../ops/acts.hpp"
+#include "../ops/held.hpp"
 #include "../ops/rights.hpp"
 
 #include <limits.h>
@@ -78,6 +79,7 @@ void Container::refuse(int error) {
 
 void Container::launch(const Header& header, const Section& program, State& state) {
   pid_namespace_ = header.clone_flags & CLONE_NEWPID;
+  user_namespace_ = (header.clone_flags | header.join_flags) & CLONE_NEWUSER;
   detached_ = header.flags & kDetached;
   ledger(id_) = {id_, 0, 0, 0};
   const uint32_t total = list_start(program, kLists);
@@ -94,6 +96,7 @@ void Container::launch(const Header& header, const Section& program, State& stat
   for (uint32_t i = 0; i < total; ++i) {
     const Op& op = program.ops()[i];
     if (op.code == Code::init || op.code == Code::pause) has_init_ = true;
+    if (op.code == Code::pause) shared_ = true;
     if (op.code != Code::exec) continue;
     launch.argv = vector_of(state.text(op.strings[2]), op.numbers[0]);
     launch.envp = vector_of(state.text(op.strings[3]), op.numbers[1]);
@@ -122,6 +125,7 @@ static int act_outside(const Op& op, Launch& launch) {
     case Code::pidfd: {
       Container* other = find(static_cast<uint32_t>(op.numbers[1]));
       if (!other || !other->ready() || other->undoing() || other->entrance() < 0) return ESRCH;
+      other->share();
       if (op.numbers[2]) launch.container->enter(*other);
       return state.put(op.numbers[0], fcntl(other->entrance(), F_DUPFD_CLOEXEC, 0));
     }
@@ -193,6 +197,8 @@ void Container::clone(Launch& launch) {
 void Container::release(Launch& launch, bool last) {
   launch.state.target = pid_;
   launch.state.channel = channel_.get();
+  // An init will not let us look, as it is not dumpable.
+  if (user_namespace_ && !pid_namespace_ && !has_group()) namespace_ = namespace_of(pid_, "user");
   if (!run_list(launch, kRelease)) sys::pidfd_send_signal(pidfd_.get(), SIGKILL);
   else if (last) let_go(0, 0, launch.state);
 }

@@ -12,17 +12,21 @@
 // the child.
 #include "container.hpp"
 #include "reports.hpp"
+#include "../ops/held.hpp"
 #include "../ops/rights.hpp"
 
+#include <linux/keyctl.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
+#include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 
 namespace contained {
@@ -38,6 +42,7 @@ Ledger* shared;
 Container* buckets[kBuckets];
 uint32_t live;
 bool orphaned;
+int unsettled;  // why nothing can be started
 alignas(8) char packet[kPacket];
 
 }  // namespace
@@ -101,6 +106,16 @@ void for_each(F act) {
 
 }  // namespace
 
+void reap_strangers() {
+  pid_t zombies[64];
+  const int count = zombie_children(zombies, 64);
+  for (int i = 0; i < count; ++i) {
+    bool known = false;
+    for_each([&](Container* at) { known |= at->has(zombies[i]); });
+    if (!known) syscall(SYS_waitid, P_PID, zombies[i], nullptr, WEXITED | WNOHANG | __WALL, nullptr);
+  }
+}
+
 void for_each_guest(uint32_t host, void (*act)(Container&)) {
   for_each([&](Container* at) {
     if (at->host() == host) act(*at);
@@ -117,6 +132,10 @@ void obey(const char* message, const int* fds, int count) {
       const Section& undo = *reinterpret_cast<const Section*>(first.base() + first.size);
       Container* container = new Container(header, undo);
       add(container);
+      if (unsettled) {
+        for (int i = 0; i < count; ++i) close(fds[i]);
+        return container->refuse(unsettled);
+      }
       return container->spawn(header, first, fds, count);
     }
     case Request::kAdopt: {
@@ -191,15 +210,17 @@ void lose_node() {
   });
 }
 
-// Undoes what can be undone now; returns how long to sleep for the rest.
-int undo_all() {
+// Does what is due; returns how long to sleep for the rest.
+int tend_all() {
   int wait = -1;
-  if (Container::undoing_total == 0) return wait;
+  if (Container::timers == 0) return wait;
   const uint64_t now = milliseconds();
   for_each([&](Container* container) {
-    if (!container->undoing()) return;
-    if (container->retry_at() <= now && container->undo_on(now)) return remove(container);
-    const int left = static_cast<int>(container->retry_at() > now ? container->retry_at() - now : 0);
+    if (container->due() <= now && !container->undoing()) container->look_again();
+    if (container->due() <= now && container->undoing() && container->undo_on(now)) return remove(container);
+    const uint64_t due = container->due();
+    if (due == ~uint64_t{0}) return;
+    const int left = static_cast<int>(due > now ? due - now : 0);
     if (wait < 0 || left < wait) wait = left;
   });
   return wait;
@@ -207,6 +228,24 @@ int undo_all() {
 
 // Of two times to sleep; -1 is for ever.
 int sooner(int a, int b) { return a < 0 || (b >= 0 && b < a) ? b : a; }
+
+// Node's session keyring would let a container read and change its keys: session-keyring(7). This one is
+// empty, and closed even to who has it; who wants keys inside joins another.
+int leave_keyring() {
+  const long keyring = syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, nullptr);
+  if (keyring >= 0) return sys::check(syscall(SYS_keyctl, KEYCTL_SETPERM, keyring, 0));
+  return errno == ENOSYS || errno == EPERM ? 0 : errno;  // no keys, or forbidden by a filter that containers have too
+}
+
+// Raised priorities are Node's alone; a lowered one goes on.
+void leave_priorities() {
+  // A task of this policy does not preempt the one that wakes it: sched(7). Else, with all processors busy, sending a
+  // request would cost Node's main thread what the launcher does with it. Children go back to normal: execute().
+  const sched_param none{};
+  if (sched_getscheduler(0) != SCHED_IDLE) sched_setscheduler(0, SCHED_BATCH, &none);
+  if (getpriority(PRIO_PROCESS, 0) < 0) setpriority(PRIO_PROCESS, 0, 0);
+  personality(static_cast<unsigned long>(personality(~0U)) & PER_MASK);  // without ADDR_NO_RANDOMIZE and its like
+}
 
 // What we inherited from Node and would hand on: its signals, its limits, its streams and its place in the world.
 void settle() {
@@ -235,10 +274,8 @@ void settle() {
     else dup3(null, fd, O_CLOEXEC);
   }
   if (null > 2) close(null);
-  // A task of this policy does not preempt the one that wakes it: sched(7). Else, with all processors busy, sending a
-  // request would cost Node's main thread what the launcher does with it. Children go back to normal: execute().
-  const sched_param none{};
-  if (sched_getscheduler(0) == SCHED_OTHER) sched_setscheduler(0, SCHED_BATCH, &none);
+  leave_priorities();
+  unsettled = leave_keyring();
   (void)!chdir("/");
   setsid();
   prctl(PR_SET_NAME, "contained-setup", 0, 0, 0);  // and of our children up to execve
@@ -277,7 +314,7 @@ int run() {
   while (!(orphaned && live == 0)) {
     epoll_event event;
     if (epoll_wait(epoll_fd, &event, 1, wait) == 1) heed(event);
-    wait = undo_all();
+    wait = tend_all();
     // After that: what could not be told just now is among what is kept.
     wait = sooner(wait, flush_reports());
   }

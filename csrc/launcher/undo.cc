@@ -8,32 +8,11 @@
 
 namespace contained {
 
-void Container::kill_members() {
-  for (uint32_t i = 0; i < undo_->counts[0]; ++i) {
-    const Op& op = undo_->ops()[i];
-    if (op.code == Code::killCgroup && op.numbers[3] <= done_) (void)undo(op);
-  }
-}
-
-// What the undo list writes is what a signal needs to be taken: on v1 not even SIGKILL reaches who is frozen
-// (kernel/freezer.c, __refrigerator).
-void Container::thaw() {
-  for (uint32_t i = 0; i < undo_->counts[0]; ++i) {
-    const Op& op = undo_->ops()[i];
-    if (op.code == Code::write && op.numbers[3] <= done_) (void)undo(op);
-  }
-}
-
 void Container::enter(Container& host) {
   host_ = host.id_;
   host.visited_ = true;
   below_ = is_below(host);
   host.guests_ += below_;
-}
-
-// A pid namespace's end is the end of all in it; without one somebody must see to it.
-void Container::kill_guests() {
-  if (visited_) for_each_guest(id_, [](Container& guest) { guest.kill_now(); });
 }
 
 void Container::lose_guest() {
@@ -60,13 +39,19 @@ int Container::undo(const Op& op) {
   State state;
   state.base = undo_->base();
   state.target = pid_;
-  if (op.code == Code::killGroup && pid_ == 0) return 0;
+  if (op.code == Code::killGroup) return pid_ == 0 ? 0 : kill_group(op, state);
   if (op.code == Code::record) return 0;  // when all else is undone: record_end()
   if (op.code == Code::read) {
     read_counter(state.text(op.strings[0]));
     return 0;
   }
   return perform(op, state);
+}
+
+// Where a user namespace is its own, also who has left the process group.
+int Container::kill_group(const Op& op, State& state) {
+  const int error = perform(op, state);
+  return end_own_namespace() > 0 ? EBUSY : error;
 }
 
 // A counter that is not there is told as nothing, so that the others keep their places.
@@ -100,6 +85,10 @@ bool Container::undo_on(uint64_t now) {
       undo_failed_ = undo_index_;
       undo_error_ = error;
     }
+  }
+  if (detached_ && !reap()) {
+    retry_at_ = now + 10;
+    return false;
   }
   report_exited();
   return true;

@@ -137,6 +137,7 @@ static_assert(sizeof(Header) == 64);
 enum class Report : uint32_t {
   kReady = 1,   // the command runs; text: nanoseconds of each op when traced; its terminal attached, if it has one
   kExited = 2,  // the first process is dead and everything is undone; text: what the `read` ops read
+  kHeld = 3,    // it has been killed and does not end; Node may be who could free it: held.hpp
 };
 
 // What the launcher tells Node. Followed by `text_size` bytes.

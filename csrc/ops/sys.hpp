@@ -113,9 +113,10 @@ inline int setns(int fd, uint64_t flags) { return static_cast<int>(syscall(SYS_s
 inline int close_range(unsigned first, unsigned last, unsigned flags) {
   return static_cast<int>(syscall(SYS_close_range, first, last, flags));
 }
-inline int pidfd_send_signal(int pidfd, int signal) {
-  return static_cast<int>(syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, 0));
+inline int pidfd_send_signal(int pidfd, int signal, unsigned flags = 0) {
+  return static_cast<int>(syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, flags));
 }
+constexpr unsigned kProcessGroup = 1 << 2;  // PIDFD_SIGNAL_PROCESS_GROUP, since Linux 6.9
 
 // linux/pidfd.h, since Linux 6.13, in the size of the first version; what is told of who has been reaped since 6.15.
 struct PidfdInfo {

@@ -1,6 +1,6 @@
 #include "process.hpp"
 
-#include "../ops/sys.hpp"
+#include "sys.hpp"
 
 #include <poll.h>
 #include <stdio.h>

@@ -1,0 +1,158 @@
+// How a container is sent signals, and how it is ended when a signal is not enough.
+#include "container.hpp"
+#include "reports.hpp"
+#include "../ops/held.hpp"
+
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+
+namespace contained {
+
+namespace {
+
+constexpr uint64_t kFirst = 20;  // milliseconds until somebody who has been sent SIGKILL is looked at again
+
+// What a signal does to a process that neither catches nor ignores it: signal(7).
+bool is_harmless(int number) { return number == 0 || number == SIGCHLD || number == SIGURG || number == SIGWINCH || number == SIGCONT; }
+bool stops(int number) { return number == SIGTSTP || number == SIGTTIN || number == SIGTTOU; }
+
+}  // namespace
+
+uint32_t Container::timers = 0;
+
+void Container::look_again_at(uint64_t when) {
+  timers += (when != 0) - (look_at_ != 0);
+  look_at_ = when;
+}
+
+// Whether the process catches or ignores the signal itself.
+bool Container::handles(int number) const {
+  char path[32], text[4096];
+  snprintf(path, sizeof path, "/proc/%d/status", pid_);
+  if (sys::read_file(AT_FDCWD, path, text, sizeof text) < 0) return false;
+  const char* const keys[] = {"\nSigIgn:\t", "\nSigCgt:\t"};
+  for (const char* key : keys) {
+    const char* at = strstr(text, key);
+    if (at && strtoull(at + strlen(key), nullptr, 16) >> (number - 1) & 1) return true;
+  }
+  return false;
+}
+
+// The kernel drops a signal for pid 1 of a namespace when there is no handler: pid_namespaces(7). Whoever says
+// kill('SIGTERM') expects what it does to any other process, so the default action is carried out here.
+void Container::signal(int number) {
+  if (!pidfd_) return;
+  int sent = number;
+  // An init takes it whenever it gets there, since till then it is blocked, and hands it on.
+  const bool can_be_dropped = pid_namespace_ && !has_init_ && !is_harmless(number) && number != SIGKILL && number != SIGSTOP;
+  if (can_be_dropped && !(ready_ && handles(number))) sent = stops(number) ? SIGSTOP : SIGKILL;
+  if (sent == SIGKILL) killed_ = true;
+  // In setup every signal is blocked, and does what it does when the command is about to run.
+  const bool ends = sent == SIGKILL || (!ready_ && !has_init_ && !is_harmless(sent) && !stops(sent) && sent != SIGSTOP);
+  if ((sent == SIGKILL ? kill_first() : sys::pidfd_send_signal(pidfd_.get(), sent)) == 0 && ends) signal_ = number;
+  if (sent != SIGKILL) return;
+  thaw();
+  look_again_at(milliseconds() + kFirst);
+}
+
+// The first process, by whose end all others end. With neither a namespace nor a group they would not: an init sees to it when
+// its command has ended, also one that was stopped by those it is to end.
+int Container::kill_first() {
+  const bool by_init = has_init_ && !pid_namespace_ && !has_group();
+  if (by_init && !command_) find_command();
+  if (!by_init || !command_) return sys::pidfd_send_signal(pidfd_.get(), SIGKILL);
+  sys::pidfd_send_signal(pidfd_.get(), SIGCONT);
+  return sys::pidfd_send_signal(command_.get(), SIGKILL);
+}
+
+void Container::kill_now() {
+  killed_ = true;
+  if (!pidfd_) return thaw();
+  kill_first();
+  thaw();
+  look_again_at(milliseconds() + kFirst);
+}
+
+// It has been sent SIGKILL, and runs on: then all who could hold it up are killed too.
+void Container::look_again() {
+  kill_members();
+  end_own_namespace();
+  kill_first();
+  sys::pidfd_send_signal(pidfd_.get(), SIGKILL);  // an init that is stopped again and again
+  thaw();
+  free_held(pid_);
+  if (detached_) reap_strangers();
+  else send(Report::kHeld, nullptr);
+  looks_ += looks_ < 5;
+  look_again_at(milliseconds() + (kFirst << looks_));
+}
+
+// Whoever is in a namespace that was made for it is of it; unless others were let in. Returns how many there were.
+int Container::end_own_namespace() {
+  const char* kind = pid_namespace_ ? "pid" : user_namespace_ && !shared_ ? "user" : nullptr;
+  const ino_t inode = !kind ? 0 : namespace_ ? namespace_ : namespace_of(pid_, kind);
+  // It was its number, and the namespace is still there, if that has not been reaped by now.
+  const bool there = sys::pidfd_send_signal(pidfd_ ? pidfd_.get() : ended_.get(), 0) == 0;
+  return inode && there ? end_namespace(kind, inode) : 0;
+}
+
+void Container::kill_members() {
+  for (uint32_t i = 0; i < undo_->counts[0]; ++i) {
+    const Op& op = undo_->ops()[i];
+    if (op.code == Code::killCgroup && op.numbers[3] <= done_) (void)undo(op);
+  }
+}
+
+// What the undo list writes is what a signal needs to be taken: on v1 not even SIGKILL reaches who is frozen
+// (kernel/freezer.c, __refrigerator).
+void Container::thaw() {
+  for (uint32_t i = 0; i < undo_->counts[0]; ++i) {
+    const Op& op = undo_->ops()[i];
+    if (op.code == Code::write && op.numbers[3] <= done_) (void)undo(op);
+  }
+}
+
+// A pid namespace's end is the end of all in it; without one somebody must see to it.
+void Container::kill_guests() {
+  if (visited_) for_each_guest(id_, [](Container& guest) { guest.kill_now(); });
+}
+
+// It has outlived its init, which it could kill.
+void Container::kill_command() {
+  if (!command_ || pid_namespace_) return;
+  sys::pidfd_send_signal(command_.get(), SIGKILL, sys::kProcessGroup);
+  sys::pidfd_send_signal(command_.get(), SIGKILL);
+}
+
+void Container::reap_helper() {
+  if (!helper_end_) return;
+  siginfo_t info{};
+  syscall(SYS_waitid, P_PID, helper_, &info, WEXITED | WNOHANG | __WALL, nullptr);
+  drop(helper_end_);
+}
+
+// Nobody else is the parent of what is detached, nor of the process that has gone ahead of it. False: its tracer is told first,
+// and has not taken notice yet.
+bool Container::reap() {
+  siginfo_t info{};
+  reap_helper();
+  if (!ended_) return true;
+  const bool ours = syscall(SYS_waitid, P_PIDFD, ended_.get(), &info, WEXITED | WNOHANG | __WALL, &usage_) == 0;
+  if (ours && info.si_pid == 0 && ++looks_ < 100) {
+    free_held(pid_);
+    return false;
+  }
+  // The child of a launcher that was killed, or one that cannot be had.
+  if (!ours || info.si_pid == 0) {
+    if (status_ < 0) status_ = ending_of(pid_, ended_.get(), &usage_);
+  } else if (status_ < 0) {
+    status_ = info.si_code == CLD_EXITED ? info.si_status << 8 : info.si_status & 0x7f;
+  }
+  if (!pid_namespace_) reap_strangers();
+  return true;
+}
+
+}  // namespace contained
