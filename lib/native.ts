@@ -128,7 +128,7 @@ function libc(): string {
   }
 }
 
-/** Ready-made first, then what `npm run build` left. Never anywhere else: this code runs as whoever loads it. */
+/** Ready-made first, then what `npm run compile` left. Never anywhere else: this code runs as whoever loads it. */
 const candidates = (): string[] => [
   `${root}prebuilds/linux-${process.arch}/spawn-contained.${libc()}.node`,
   `${root}build/Release/spawn_contained.node`,
@@ -137,11 +137,11 @@ const candidates = (): string[] => [
 function load(): Native {
   checkPlatform();
   const file = candidates().find(existsSync);
-  if (file === undefined) throw unavailable(`find the addon for linux-${process.arch} (${libc()})`, `run \`npm run build\` in ${root}`);
+  if (file === undefined) throw unavailable(`find the addon for linux-${process.arch} (${libc()})`, `run \`npm run compile\` in ${root}`);
   try {
     return createRequire(import.meta.url)(file) as Native;
   } catch (error) {
-    throw unavailable(`load ${file}`, 'it may be for another system; run `npm run build`', error);
+    throw unavailable(`load ${file}`, 'it may be for another system; run `npm run compile`', error);
   }
 }
 

@@ -81,6 +81,28 @@ tidy('two processes race for one name: one of them wins', async t => {
   await Promise.all(racers.map(({ node }) => ended({ node })));
 });
 
+tidy('who has ended counts as ended, reaped or not; a first thread that has ended does not', async t => {
+  const script = `
+import ctypes, os, threading, time
+child = os.fork()
+if child == 0: os._exit(0)
+other = os.fork()
+if other == 0:
+  threading.Thread(target=lambda: time.sleep(${mark()})).start()
+  ctypes.CDLL(None).pthread_exit(None)
+print(child, other, flush=True)
+input()
+os.kill(other, 9)`;
+  const python = spawn('python3', ['-c', script], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const [zombie, going] = ((await createInterface({ input: python.stdout })[Symbol.asyncIterator]().next()).value as string).split(' ').map(Number) as [number, number];
+  const isZombie = (pid: number): boolean => /^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
+  t.ok(await until(() => isZombie(zombie) && isZombie(going)));
+  t.equal(startTimeOf(zombie), undefined);
+  t.match(startTimeOf(going), /^\d+$/);
+  python.stdin.end('\n');
+  await ended({ node: python });
+});
+
 void t.test('one in the foreground is found by another process, and its state goes with it, however it ends', async t => {
   for (const how of ['ends', 'killed', 'node', 'both'] as const) {
     const id = name(), word = mark(), other = mark();

@@ -128,7 +128,7 @@ export const RUN: Command<Given> = {
 Standard streams are handed on, or with -it joined to a terminal of its own, for which ^C is a key like any other; SIGINT, SIGTERM, SIGHUP and SIGQUIT are forwarded. With -d it goes on by itself, and what it writes is kept for \`contained logs\`.`,
   examples: [
     `contained run -- sh -c 'id; ps; mount'`,
-    `contained run -m 256M --cpus 0.5 --pids-limit 50 --timeout 10s -v "$PWD":/job:ro -w /job -- node script.js`,
+    `contained run -m 256M --cpus 0.5 --pids-limit 50 --timeout 10s -v "$PWD":/mnt:ro -w /mnt -- node script.js`,
     'contained run -it --rootfs ./alpine --hostname box -- /bin/sh',
     'contained run -d --name web -- node server.js && contained logs -f web',
   ],

@@ -34,11 +34,16 @@ function hardLimit(name: 'open files' | 'cpu time'): number {
   return line?.[1] === undefined || line[1] === 'unlimited' ? Infinity : Number(line[1]);
 }
 
-/** When a process started, in ticks since boot: proc_pid_stat(5), field 22. The name may hold spaces and parentheses. */
+/**
+ * When a process started, in ticks since boot: proc_pid_stat(5), field 22. Undefined when it has ended, also if nobody reaps it; one
+ * whose first thread has ended goes on with the others. The name may hold spaces and parentheses.
+ */
 export function startTimeOf(pid: number | 'self'): string | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    const [state, threads] = [fields[0]!, Number(fields[17])];
+    return 'ZX'.includes(state) && threads <= 1 ? undefined : fields[19];
   } catch {
     return undefined;
   }
