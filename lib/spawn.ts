@@ -7,7 +7,7 @@ import { checkOutput, resolveStdio, shapeOf, streamsOf, type Entry } from './han
 import { makeRegistry } from './host/registry.js';
 import * as check from './options/check.js';
 import { keyOf, Known } from './options/key.js';
-import { resolve, resolveCommand, resolveLife } from './options/resolve.js';
+import { KEYS, resolve, resolveCommand, resolveLife } from './options/resolve.js';
 import type { Settings } from './options/settings.js';
 import { compile } from './program/compile.js';
 import type { Command as Words, Fault } from './program/encode.js';
@@ -38,9 +38,15 @@ export function spawnContained(first: unknown, args?: unknown, last?: unknown): 
   return spawnWith(options, command);
 }
 
+/** Where there is no command, its name may be misspelt; else names are checked with what they stand for. */
+function checkNames(options: SpawnOptions, command: unknown): void {
+  check.object('options', options);
+  if (command === undefined) check.knownKeys('', { ...options }, KEYS);
+}
+
 /** `fault` is for this library's tests: the step that is to fail. */
 export function spawnWith(options: SpawnOptions, command: unknown, fault?: Fault): ContainedProcess {
-  check.object('options', options);
+  checkNames(options, command);
   const entries = resolveStdio(options);
   checkOutput(options.maxOutput, entries);
   const words = resolveCommand(options, command);
@@ -88,7 +94,7 @@ export function explain(options: SpawnOptions & { command: Command }): Program;
 export function explain(file: string, args?: readonly string[], options?: SpawnOptions): Program;
 export function explain(first: unknown, args?: unknown, last?: unknown): Program {
   const { command, options } = callOf(first, args, last);
-  check.object('options', options);
+  checkNames(options, command);
   const entries = resolveStdio(options);
   checkOutput(options.maxOutput, entries);
   resolveLife(options);

@@ -25,12 +25,13 @@ tidy('a missing rootfs', async t => {
 tidy('a rootfs that is a file', async t => {
   const file = join(scratch(t), 'file');
   writeFileSync(file, '');
-  await fails(t, { command: 'true', rootfs: file }, { code: /ENOTDIR|EINVAL/ });
+  await fails(t, { command: 'true', rootfs: file }, { code: 'ENOTDIR', hint: /a directory is wanted/ });
 });
 
 tidy('a missing command, by its path and by the PATH', async t => {
   await fails(t, { command: '/no/such/command' }, { code: 'ENOENT', syscall: 'exec', path: '/no/such/command', step: 'execute /no/such/command', hint: /no such file/ });
   await fails(t, { command: 'no-such-command' }, { code: 'ENOENT', syscall: 'exec', path: 'no-such-command' });
+  await fails(t, { command: 'echo hello' }, { code: 'ENOENT', hint: /no command line/ });
   await fails(t, { command: 'true/', rootfs: busyboxRoot(t) }, { code: 'ENOENT', syscall: 'exec' });
 });
 

@@ -19,6 +19,8 @@ const WRONG: readonly Row[] = [
   // Names.
   [{ memory: '1G' }, 'memory', '1G', VALUE, 'no such option'],
   [{ rootFs: '/' }, 'rootFs', '/', VALUE, 'did you mean rootfs?'],
+  [{ shell: true }, 'shell', true, VALUE, "give ['sh', '-c', 'command line'] as the command"],
+  [{ uid: 5 }, 'uid', 5, VALUE, 'give user: { uid, gid }'],
   [{ hostName: 'a' }, 'hostName', 'a', VALUE, 'did you mean hostname?'],
   [{ enviroment: {} }, 'enviroment', {}, VALUE, 'no such option'],
   [{ mount: [] }, 'mount', [], VALUE, 'did you mean mounts?'],
@@ -202,6 +204,8 @@ t.test('explain and run refuse what spawnContained refuses', async t => {
   await t.rejects(run({ command: 'true', encoding: 'utf-9' as BufferEncoding }), { name: 'OptionError', path: 'encoding' });
   await t.rejects(run({ command: 'true', maxOutput: -1 }), { name: 'OptionError', path: 'maxOutput' });
   t.throws(() => spawnContained('true', 'x' as unknown as string[], {}), { name: 'OptionError', path: 'args' });
+  t.throws(() => explain({ comand: ['true'] } as never), { name: 'OptionError', path: 'comand', message: /did you mean command/ });
+  t.throws(() => explain({} as never), { name: 'OptionError', path: 'command' });
   t.throws(() => spawnContained(undefined as unknown as string), { name: 'OptionError', path: 'options' });
 });
 

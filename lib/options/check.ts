@@ -29,11 +29,18 @@ export function didYouMean(name: string, known: readonly string[]): string {
   return near ? ` (did you mean ${near.candidate}?)` : '';
 }
 
+/** What others call it: child_process, execa, docker. */
+const INSTEAD: Readonly<Record<string, string>> = {
+  shell: "give ['sh', '-c', 'command line'] as the command", uid: 'give user: { uid, gid }', gid: 'give user: { uid, gid }',
+  volumes: 'give mounts', memory: 'give cgroup: { memory: { max } }', cpus: 'give cgroup: { cpu: { max } }', stdin: 'give stdio', stdout: 'give stdio', stderr: 'give stdio',
+};
+
 /** Refuses a name that is not known, with the nearest that is. */
 export function knownKeys(path: string, value: Bag, known: readonly string[]): void {
   for (const key in value) {
     if (value[key] === undefined || known.includes(key)) continue;
-    throw new OptionError(path ? `${path}.${key}` : key, value[key], `no such option${didYouMean(key, known)}`);
+    const instead = path === '' && Object.hasOwn(INSTEAD, key) ? ` (${INSTEAD[key]})` : didYouMean(key, known);
+    throw new OptionError(path ? `${path}.${key}` : key, value[key], `no such option${instead}`);
   }
 }
 

@@ -91,6 +91,7 @@ function writeHint(path: string, errno: string): string | undefined {
     case 'EBUSY': return file.startsWith('memory.') ? 'more is in use than that, and the kernel cannot take it away' : 'processes in the group, or groups below it, stand against it';
     case 'EINVAL': return file === 'cpuset.cpus' || file === 'cpuset.mems' ? 'not all of them are there, or the parent group has not all of them'
       : file.startsWith('cpu.') ? 'more than the parent group has, or beside what the other files of cpu say' : undefined;
+    case 'ERANGE': return file.startsWith('cpuset.') ? 'the host has not so many' : undefined;
     case 'EACCES': case 'EPERM': return 'this user may not change the group, only who made it may';
     case 'EOPNOTSUPP': return 'the parent or the kind of the group (cgroup.type) does not allow it';
     default: return undefined;
@@ -106,7 +107,8 @@ function hintFor(op: Op | undefined, list: string, errno: string): string | unde
   if (op?.op === 'write') return writeHint(op.path ?? '', errno);
   const at = `${op?.op ?? list} ${errno}`;
   switch (at) {
-    case 'exec ENOENT': return 'no such file in the container, or the interpreter or loader that it names is missing there';
+    case 'exec ENOENT': if (/\s/.test((op as { file: string }).file)) return "a string is a file, and no command line: give ['file', 'argument'], or ['sh', '-c', 'command line']";
+      return 'no such file in the container, or the interpreter or loader that it names is missing there';
     case 'exec EACCES': return 'not executable for this user, or on a file system mounted noexec';
     case 'exec ENOEXEC': return 'neither a program of this architecture nor a script with #!';
     case 'unless EBUSY': return 'the container is paused; resume it first';
@@ -115,12 +117,12 @@ function hintFor(op: Op | undefined, list: string, errno: string): string | unde
     case 'user ENOENT': return 'give a number, or add it to the /etc/passwd of the root';
     case 'setns EINVAL': return 'the file is no namespace, or one of another kind; or the user namespace is the one that the caller is in anyway';
     case 'setns EPERM': return 'only root may enter it, or who enters the user namespace that owns it as well: name `user` in ns too';
-    case 'setns ESRCH': case 'pidfd ESRCH': return 'the process whose namespace it is has ended';
     case 'umount EINVAL': return 'nothing is mounted there';
     case 'open ENOENT': case 'open ESRCH': case 'open EACCES': case 'open EPERM': case 'openTree ENOENT':
       if (/^\/proc\/\d+\/ns\//.test((op as { path?: string }).path ?? '')) return processHint(errno);
       if (!errno.startsWith('ENO')) return undefined;
       return /\/tasks$|cgroup/.test((op as { path?: string }).path ?? '') ? 'somebody has removed the group' : 'the directory or file does not exist on the host';
+    case 'open ENOTDIR': case 'openTree ENOTDIR': return 'a directory is wanted there';
     case 'overlay ELOOP': return 'one layer lies inside another';
     case 'overlay EINVAL': return 'the kernel log (dmesg) tells which directory it refuses; upper and work must be on one file system that is no overlay itself';
     case 'ensure EROFS': return 'the root is read-only and has no such path: mount on one that is there, below /tmp or /run, or give a rootfs';
