@@ -7,6 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import { spawnContained, sweep } from 'spawn-contained';
 import type { Contained, ContainedEvent, SpawnOptions, StatsStep } from 'spawn-contained';
+import { eventsOf } from '../dist/lib/live/events.js';
 import { mark, needsLimits, needsRoot, processesWith, root, tidy, until } from './env.js';
 import { errorOf, group, grouping, member, settles, unified, v1, version } from './groups.js';
 
@@ -257,6 +258,9 @@ tidy('whatever happens, the last event is how it ended', async t => {
     await grouped.killAll();
   }
   t.match(await errorOf(() => other.events({ pressure: [{ resource: 'cpu', stallUs: 1 }] })), { code: 'ENOTSUP' });
+  const gone = (): Promise<undefined> => Promise.reject(new Error('somebody has removed the group'));
+  t.match(await all(eventsOf(gone(), early.exited, new AbortController(), undefined)), [{ type: 'exit', outcome: { code: 4 } }], 'its group went before it was looked at');
+  t.match(await errorOf(() => all(eventsOf(gone(), other.exited, new AbortController(), undefined))), { message: /removed/ }, 'while it runs that is an error');
   await other.killAll();
 });
 

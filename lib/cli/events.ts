@@ -74,7 +74,7 @@ const SOON = 20;
 
 export const EVENTS: Command<{ json?: boolean }> = {
   usage: '[NAME...]', about: 'what happens in containers from now on', words: ['running'], options: ID,
-  more: 'A line each: the time, the name of the container and the event: oom, oomKill, high, max and pidsMax with how often, populated, frozen, memoryPressure; exit with the exit code and the reason. It ends with the last of those named; without names it tells of all, also of those that start later, until ^C.',
+  more: 'A line each: the time, the name of the container and the event: oom, oomKill, high, max and pidsMax with how often, populated, frozen, memoryPressure; exit with the exit code and the reason. It ends with the last of those named; without names it tells of all, also of those that start later, until ^C; of one that lives for some milliseconds only perhaps not.',
   flags: [{ name: 'json', section: 'Flags', option: 'json', help: 'an object in each line', read: on => ({ json: on }) }],
   async act(words, { json = false }) {
     if (words.length === 0) return await untilInterrupted(() => followAll(json));

@@ -11,6 +11,17 @@ export type Source = AsyncIterableIterator<CgroupEvent | PressureEvent> | undefi
 /** Milliseconds. The group is removed before the end is told, and that it is ends its events. */
 const LAST_WORDS = 1000;
 
+/** A group that is gone is that of a container that has ended meanwhile, whose end is told. */
+async function openedOf(opening: Source | Promise<Source>, exited: Promise<Outcome>): Promise<Source> {
+  try {
+    return await opening;
+  } catch (error) {
+    const ended = await Promise.race([exited.then(() => true, () => false), sleep(LAST_WORDS, false, { ref: false })]);
+    if (!ended) throw error;
+    return undefined;
+  }
+}
+
 /** `stop` ends the source; `signal`, for the caller, does so too. */
 export async function* eventsOf(opening: Source | Promise<Source>, exited: Promise<Outcome>, stop: AbortController, signal: AbortSignal | undefined): AsyncGenerator<ContainedEvent> {
   let kills = 0;
@@ -20,7 +31,7 @@ export async function* eventsOf(opening: Source | Promise<Source>, exited: Promi
   else signal?.addEventListener('abort', end, { once: true });
   exited.then(() => sleep(LAST_WORDS, undefined, { ref: false }), () => {}).then(end, end);
   try {
-    const source = await opening;
+    const source = await openedOf(opening, exited);
     for await (const event of source ?? []) {
       if (event.type === 'removed') break;
       if (event.type === 'oomKill') kills = event.count;
