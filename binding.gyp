@@ -12,7 +12,7 @@
       "sources": ["<!@(grep -E '^(ops|launcher)/' csrc/sources.txt | sed 's,^,csrc/,')"],
       "ldflags!": ["-rdynamic"],
       "ldflags": ["-static", "-s", "-Wl,--gc-sections", "-Wl,-z,noseparate-code"],
-      "cflags_cc": ["-ffunction-sections", "-fdata-sections"]
+      "cflags_cc": ["-Os", "-ffunction-sections", "-fdata-sections"]
     },
     {
       "target_name": "spawn_contained",
