@@ -128,7 +128,7 @@ export interface Surroundings {
 export const surroundings = (): Surroundings => ({
   groups: groups(),
   children: children(),
-  strays: processesWith(marked),
+  strays: strays(),
   descriptors: descriptors(),
   mounts: text('/proc/self/mountinfo'),
   // Without $XDG_RUNTIME_DIR names are kept there; the directory of all stays.
@@ -184,10 +184,13 @@ export function runFixture(name: string, args: readonly string[] = [], options: 
   });
 }
 
+/** Whoever has a mark of this test. */
+const strays = (): number[] => processesWith(marked).filter(pid => new RegExp(`(?<![\\d.])${marked.replace('.', '\\.')}\\d{4}(?!\\d)`).test(text(`/proc/${pid}/cmdline`)));
+
 // A process that outlives its test would hold the output of whoever has called for the tests, who waits for its end.
 t.teardown(async () => {
-  if (await until(() => processesWith(marked).length === 0)) return;
-  const left = processesWith(marked).map(pid => ({ pid, command: text(`/proc/${pid}/cmdline`).replaceAll('\0', ' ') }));
+  if (await until(() => strays().length === 0)) return;
+  const left = strays().map(pid => ({ pid, command: text(`/proc/${pid}/cmdline`).replaceAll('\0', ' ') }));
   for (const { pid } of left) process.kill(pid, 'SIGKILL');
   throw new Error(`left running: ${left.map(({ command }) => command).join('; ')}`);
 });

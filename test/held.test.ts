@@ -37,24 +37,39 @@ const WAYS: [string, SpawnOptions, string | false][] = [
 for (const [name, options, skip] of WAYS) {
   tidy(`stopped on its way out by a child that traces it, it ends all the same: ${name}`, async t => {
     const word = mark();
-    const container = await up({ rootfs: holderRoot(t as never), ...options, timeout: 100, killGrace: 50, command: ['holder', 'trap', word] });
+    const container = await up({ rootfs: holderRoot(t as never), ...options, command: ['holder', 'trap', word] });
+    t.ok(processesWith(word).length > 1, 'it is trapped');
+    container.kill('SIGKILL');
     t.ok(await settles(container.exited, SOON));
-    t.match(await container.exited, { reason: 'timeout' });
+    t.match(await container.exited, { reason: 'killed' });
     t.same(processesWith(word), []);
   }, { skip });
 }
 
-tidy('likewise when Node is killed', async t => {
-  const word = mark();
-  await runFixture('say.mjs', [JSON.stringify({ rootfs: holderRoot(t as never), command: ['holder', 'trap', word] }), 'die']);
-  t.ok(await until(() => processesWith(word).length === 0));
-});
+for (const [name, options, how, skip] of [
+  ['a trap', {}, 'trap', false],
+  ['a daemon in a user namespace only', { ns: ['user', 'mnt'] }, 'daemon', needsNoLimits],
+  ['the same with init', { ns: ['user', 'mnt'], init: true }, 'daemon', needsNoLimits],
+] as const) {
+  tidy(`when Node is killed it ends, too: ${name}`, async t => {
+    const word = mark();
+    const { signal } = await runFixture('say.mjs', [JSON.stringify({ rootfs: holderRoot(t as never), ...options, command: ['holder', how, word] }), 'die']);
+    t.equal(signal, 'SIGKILL', 'when it had said something');
+    t.ok(await until(() => processesWith(word).length === 0));
+  }, { skip });
+}
 
 tidy('a thread that has asked to be traced by its parent, which is Node, is reaped', async t => {
   const word = mark();
   const container = await up({ rootfs: holderRoot(t as never), command: ['holder', 'ask', word] });
   t.ok(await settles(container.killAll(), SOON));
   t.same(processesWith(word), []);
+});
+
+tidy('likewise when it ends by itself', async t => {
+  const container = await up({ rootfs: holderRoot(t as never), command: ['holder', 'ask-and-exit', mark()] });
+  t.ok(await settles(container.exited, SOON));
+  t.match(await container.exited, { reason: 'exit', code: 6 });
 });
 
 tidy('who traces all that comes in, and never takes notice, holds up nobody', async t => {
@@ -80,13 +95,19 @@ tidy('a detached one is reaped by its launcher, which waits for nobody', async t
 
 tidy('children that it makes its siblings are reaped: of one without a pid namespace', async t => {
   const rootfs = holderRoot(t as never);
-  for (let i = 0; i < 3; ++i) t.match(await run({ rootfs, ns: ['mnt'], command: ['holder', 'siblings', '20'] }), { stdout: 'made 20\n' });
+  t.match(await run({ rootfs, ns: ['mnt'], command: ['holder', 'siblings', '1000'] }), { stdout: 'made 1000\n' });
 }, { skip: needsRoot });
 
 tidy('likewise of a command in a container, whose end would wait for them', async t => {
   const container = await spawnContained({ rootfs: holderRoot(t as never), command: ['sleep', mark()], stdio: 'ignore' }).ready;
   t.match(await container.exec(['holder', 'siblings', '5'], { stdio: 'ignore' }).exited, { code: 0 });
   t.ok(await settles(container.killAll(), SOON));
+});
+
+tidy('likewise of those that end with the container, which ends by itself', async t => {
+  const container = await spawnContained({ rootfs: holderRoot(t as never), command: ['sleep', '1'], stdio: 'ignore' }).ready;
+  t.match(await container.exec(['holder', 'siblings', '5', '1000'], { stdio: 'ignore' }).exited, { code: 0 });
+  t.ok(await settles(container.exited, SOON));
 });
 
 tidy('likewise in a pod', async t => {

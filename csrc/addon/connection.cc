@@ -1,7 +1,7 @@
 // Theory of operation. Requests are sent by whoever makes them, at once, on the calling thread (3 µs); what does not
 // fit into the socket is queued for the connection's thread. That thread is started with the first request and lives as
 // long as the process: it starts the launcher, hears what it reports, reaps the contained processes (they are its
-// children, records.cc), and starts another launcher when one is killed.
+// children, reaper.cc), and starts another launcher when one is killed.
 #include "connection.hpp"
 
 #include "../ops/rights.hpp"
@@ -10,6 +10,7 @@
 #include "start.hpp"
 #include "thread.hpp"
 
+#include <chrono>
 #include <deque>
 #include <fcntl.h>
 #include <signal.h>
@@ -189,6 +190,17 @@ bool hear_all() {
   }
 }
 
+constexpr int kRound = 1000;  // milliseconds
+
+bool round_is_due() {
+  using Clock = std::chrono::steady_clock;
+  static Clock::time_point last;
+  const Clock::time_point now = Clock::now();
+  if (now - last < std::chrono::milliseconds(kRound)) return false;
+  last = now;
+  return true;
+}
+
 [[noreturn]] void listen() {
   listen_to(wake_fd);
   restart();
@@ -205,7 +217,9 @@ bool hear_all() {
     const bool idle = queue.empty() && signals.empty();
     mutex.unlock();
     const int rest = reap_rest();
-    const int patience = idle ? rest : 10;
+    // What ends by itself may be held up, too: that is looked for once in a while.
+    const int patience = !idle ? 10 : rest >= 0 ? rest : any_records() ? kRound : -1;
+    if (launcher.ledger && round_is_due()) free_all(*launcher.ledger, launcher.pid);
     const int n = epoll_wait(epoll_fd, &event, 1, patience);
     if (n == 1 && event.data.fd == wake_fd) {
       uint64_t count;

@@ -3,22 +3,26 @@
 #include "../ops/held.hpp"
 #include "../ops/process.hpp"
 
-#include <algorithm>
+#include <chrono>
 #include <sys/wait.h>
+#include <unordered_set>
 
 namespace contained {
 
 namespace {
 
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+
 struct Waiting {
   pid_t pid;
   Event* event;
-  int tries;
+  Clock::time_point since = Clock::now();
 };
 
 std::vector<Waiting>& waiting = *new std::vector<Waiting>;
 
-constexpr int kPause = 10, kTries = 100;  // milliseconds; then it is told what /proc tells
+constexpr milliseconds kPause{10}, kPatience{1000};  // after that it is told what /proc tells
 
 // False: it has not ended, or its tracer has not taken notice.
 bool try_reap(pid_t pid, int flags, Ending* ret) {
@@ -47,34 +51,37 @@ Ending reap(pid_t pid) {
 void reap(pid_t pid, Event* event) {
   Ending ending;
   if (try_reap(pid, WNOHANG, &ending)) tell(event, ending);
-  else waiting.push_back({pid, event, 0});
+  else waiting.push_back({pid, event});
 }
 
 int reap_rest() {
+  bool soon = false;
   for (size_t i = 0; i < waiting.size();) {
     Waiting& one = waiting[i];
     Ending ending;
     const bool reaped = try_reap(one.pid, WNOHANG, &ending);
+    const bool late = Clock::now() - one.since >= kPatience;
     if (!reaped && one.event) free_held(one.pid);
-    const bool told = reaped || ++one.tries == kTries;
-    if (!reaped && told && one.event) ending.status = ending_of(one.pid, -1, &ending.usage);
-    Event* const event = told ? one.event : nullptr;
-    if (told) one.event = nullptr;
+    if (!reaped && late && one.event) ending.status = ending_of(one.pid, -1, &ending.usage);
+    Event* const event = reaped || late ? one.event : nullptr;
+    if (event) one.event = nullptr;
+    soon |= !reaped && !late;
     if (reaped) waiting.erase(waiting.begin() + static_cast<ptrdiff_t>(i));
     else ++i;
     tell(event, ending);
   }
-  const bool soon = std::any_of(waiting.begin(), waiting.end(), [](const Waiting& one) { return one.tries < kTries; });
-  return waiting.empty() ? -1 : soon ? kPause : kPause * 100;
+  return static_cast<int>(waiting.empty() ? -1 : soon ? kPause.count() : kPatience.count());
 }
 
 std::vector<pid_t> zombies() {
-  std::vector<pid_t> ret(256);
-  ret.resize(static_cast<size_t>(zombie_children(ret.data(), static_cast<int>(ret.size()))));
-  std::erase_if(ret, [](pid_t pid) { return std::any_of(waiting.begin(), waiting.end(), [&](const Waiting& one) { return one.pid == pid; }); });
+  std::vector<pid_t> ret;
+  for_each_zombie([](pid_t pid, void* data) { static_cast<std::vector<pid_t>*>(data)->push_back(pid); }, &ret);
+  std::unordered_set<pid_t> waits;
+  for (const Waiting& one : waiting) waits.insert(one.pid);
+  std::erase_if(ret, [&](pid_t pid) { return waits.contains(pid); });
   return ret;
 }
 
-void reap_later(pid_t pid) { waiting.push_back({pid, nullptr, 0}); }
+void reap_later(pid_t pid) { waiting.push_back({pid, nullptr}); }
 
 }  // namespace contained

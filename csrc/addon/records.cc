@@ -119,8 +119,10 @@ void reap_strangers(const Ledger& ledger, pid_t launcher) {
   const Lock lock(mutex);
   std::unordered_set<pid_t> known{launcher};
   for (const auto& [id, record] : records) {
+    const Ledger::Entry& entry = ledger.entries[id % kLedger];
+    if (record.sent && !record.pid && entry.id != id) return;  // one that has failed, which is about to be told
     known.insert({record.pid, record.helper});
-    if (const Ledger::Entry& entry = ledger.entries[id % kLedger]; entry.id == id) known.insert({entry.pid, entry.helper});
+    if (entry.id == id) known.insert({entry.pid, entry.helper});
   }
   for (const pid_t pid : strangers)
     if (!known.contains(pid)) reap_later(pid);
@@ -149,6 +151,24 @@ void conclude(Event* event) {
   event->lost = record && record->lost;
   records.erase(event->message.id);
   deliver(std::move(lock), listener, event);
+}
+
+// What a container that ends by itself may wait for without anybody having been told: one of those, or a thread that we trace.
+void free_all(const Ledger& ledger, pid_t launcher) {
+  if (!has_zombie()) return;
+  reap_strangers(ledger, launcher);
+  std::vector<pid_t> pids;
+  {
+    const Lock lock(mutex);
+    for (const auto& [id, record] : records)
+      if (record.ready && !record.ended && !record.detached && !record.start_time) pids.push_back(record.pid);
+  }
+  for (const pid_t pid : pids) reap_threads(pid);
+}
+
+bool any_records() {
+  const Lock lock(mutex);
+  return !records.empty();
 }
 
 void on_message(const char* bytes, size_t size, sys::Fd (&attached)[2], const Ledger& ledger, pid_t launcher) {

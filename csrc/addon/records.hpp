@@ -41,6 +41,10 @@ void fail_all(int error);
 // What the launcher says. Called without the mutex.
 void on_message(const char* bytes, size_t size, sys::Fd (&attached)[2], const Ledger& ledger, pid_t launcher);
 
+bool any_records();
+// To be called now and then while there are any.
+void free_all(const Ledger& ledger, pid_t launcher);
+
 using Send = void (*)(uint32_t id, const uint8_t* bytes, size_t size, std::vector<Attached> fds);
 using Kill = void (*)(uint32_t id);
 // The listener is going away, and its containers with it.

@@ -63,8 +63,6 @@ void Container::adopt(const Header& header, const int* fds, int count) {
   pid_ = pid;
   ready_ = true;
   pid_namespace_ = header.clone_flags & CLONE_NEWPID;
-  user_namespace_ = header.clone_flags & CLONE_NEWUSER;
-  shared_ = true;  // perhaps
   has_init_ = header.flags & kInit;
   lost_ = header.flags & kLost;
   detached_ = header.flags & kDetached;
@@ -145,6 +143,7 @@ void Container::handle(const Note& note, const char* rest, uint32_t rest_size, s
       if (rest_size == times_size_) take_times(rest);
       return;
     case Note::kStarted:
+      if (!has_init_ || ready_) return;  // whoever has got the child's end says this
       command_ = static_cast<sys::Fd&&>(attached);
       if (!command_) find_command();
       if (!failed_) report_ready();

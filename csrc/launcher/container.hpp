@@ -45,7 +45,7 @@ class Container {
   uint64_t due() const { return undoing_ ? retry_at_ : look_at_ ? look_at_ : ~uint64_t{0}; }
   bool undoing() const { return undoing_; }
   void share() { shared_ = true; }
-  bool has(pid_t pid) const { return pid == pid_ || pid == helper_; }
+  bool has(pid_t pid) const;
   bool ready() const { return ready_; }
   uint32_t host() const { return host_; }
   static uint32_t timers;  // how many have something to do at some time
@@ -79,6 +79,7 @@ class Container {
   int kill_group(const Op& op, State& state);
   void kill_guests();
   void kill_command();
+  void hold_users();
   int end_own_namespace();
   void look_again_at(uint64_t when);
   bool has_group() const;
@@ -103,7 +104,7 @@ class Container {
   uint32_t done_ = 0;          // ops of `host` and `release` done
   uint64_t retry_at_ = 0;      // when undoing goes on, in milliseconds; 0: now
   uint32_t retries_ = 0;
-  ino_t namespace_ = 0;        // the user namespace that is its own, where it must be known later
+  sys::Fd own_users_;          // the user namespace that is its own, where nothing else tells who is of it
   uint64_t look_at_ = 0;       // when it is looked at again, 0: not
   uint32_t looks_ = 0;
   bool visited_ = false;       // whether it ever had guests

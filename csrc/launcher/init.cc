@@ -18,7 +18,7 @@ void wait_for_exec(int pipe) {
   }
 }
 
-// Without a pid namespace nobody else would end them. Before it is reaped, while its number is no other group's.
+// As pid 1 its end is theirs; else nobody would end them. Before it is reaped, while its number is no other group's.
 void end_group_of(pid_t command) {
   siginfo_t info{};
   if (waitid(P_PID, static_cast<id_t>(command), &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == command) kill(-command, SIGKILL);

@@ -7,13 +7,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 namespace contained {
 
 namespace {
 
-constexpr uint64_t kFirst = 20;  // milliseconds until somebody who has been sent SIGKILL is looked at again
+constexpr uint64_t kFirst = 50;  // milliseconds until somebody who has been sent SIGKILL is looked at again
 
 // What a signal does to a process that neither catches nor ignores it: signal(7).
 bool is_harmless(int number) { return number == 0 || number == SIGCHLD || number == SIGURG || number == SIGWINCH || number == SIGCONT; }
@@ -55,7 +56,7 @@ void Container::signal(int number) {
   if ((sent == SIGKILL ? kill_first() : sys::pidfd_send_signal(pidfd_.get(), sent)) == 0 && ends) signal_ = number;
   if (sent != SIGKILL) return;
   thaw();
-  look_again_at(milliseconds() + kFirst);
+  if (!look_at_) look_again_at(milliseconds() + kFirst);
 }
 
 // The first process, by whose end all others end. With neither a namespace nor a group they would not: an init sees to it when
@@ -73,30 +74,32 @@ void Container::kill_now() {
   if (!pidfd_) return thaw();
   kill_first();
   thaw();
-  look_again_at(milliseconds() + kFirst);
+  if (!look_at_) look_again_at(milliseconds() + kFirst);
 }
 
-// It has been sent SIGKILL, and runs on: then all who could hold it up are killed too.
+// It has been sent SIGKILL, and runs on: all of its group are killed, and whoever holds it up is.
 void Container::look_again() {
+  looks_ += looks_ < 5;
+  look_again_at(milliseconds() + (kFirst << looks_));
+  pollfd ended{pidfd_.get(), POLLIN, 0};
+  if (poll(&ended, 1, 0) > 0) return;  // its turn comes
   kill_members();
-  end_own_namespace();
   kill_first();
   sys::pidfd_send_signal(pidfd_.get(), SIGKILL);  // an init that is stopped again and again
   thaw();
-  free_held(pid_);
+  // Its tracer may be held up by one of its own, and so on.
+  if (free_held(pid_)) end_own_namespace();
   if (detached_) reap_strangers();
   else send(Report::kHeld, nullptr);
-  looks_ += looks_ < 5;
-  look_again_at(milliseconds() + (kFirst << looks_));
 }
 
 // Whoever is in a namespace that was made for it is of it; unless others were let in. Returns how many there were.
 int Container::end_own_namespace() {
-  const char* kind = pid_namespace_ ? "pid" : user_namespace_ && !shared_ ? "user" : nullptr;
-  const ino_t inode = !kind ? 0 : namespace_ ? namespace_ : namespace_of(pid_, kind);
-  // It was its number, and the namespace is still there, if that has not been reaped by now.
-  const bool there = sys::pidfd_send_signal(pidfd_ ? pidfd_.get() : ended_.get(), 0) == 0;
-  return inode && there ? end_namespace(kind, inode) : 0;
+  struct stat found;
+  if (own_users_ && !shared_) return fstat(own_users_.get(), &found) == 0 ? end_namespace("user", found.st_ino) : 0;
+  const ino_t inode = pid_namespace_ ? namespace_of(pid_, "pid") : 0;
+  // It was its number if that is still its own.
+  return sys::pidfd_send_signal(pidfd_.get(), 0) == 0 ? end_namespace("pid", inode) : 0;
 }
 
 void Container::kill_members() {
@@ -132,6 +135,12 @@ void Container::reap_helper() {
   siginfo_t info{};
   syscall(SYS_waitid, P_PID, helper_, &info, WEXITED | WNOHANG | __WALL, nullptr);
   drop(helper_end_);
+}
+
+// Also one of which nobody has told yet.
+bool Container::has(pid_t pid) const {
+  const Ledger::Entry& entry = ledger(id_);
+  return pid == pid_ || pid == helper_ || (entry.id == id_ && pid == entry.pid);
 }
 
 // Nobody else is the parent of what is detached, nor of the process that has gone ahead of it. False: its tracer is told first,

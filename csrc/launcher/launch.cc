@@ -2,7 +2,6 @@
 #include "container.hpp"
 
 #include "../ops/acts.hpp"
-#include "../ops/held.hpp"
 #include "../ops/rights.hpp"
 
 #include <limits.h>
@@ -192,13 +191,20 @@ void Container::clone(Launch& launch) {
   release(launch, !joins);
 }
 
+// The namespace by which all of the container are found at its end. Open, so that its inode is nobody else's; while an init, which
+// will not be dumpable, lets us.
+void Container::hold_users() {
+  char path[32];
+  snprintf(path, sizeof path, "/proc/%d/ns/user", pid_);
+  own_users_.reset(open(path, O_RDONLY | O_CLOEXEC));
+}
+
 // Does what must happen outside while the child does its part or waits, then lets it run the command. With an intermediate
 // process that is when its child is known.
 void Container::release(Launch& launch, bool last) {
   launch.state.target = pid_;
   launch.state.channel = channel_.get();
-  // An init will not let us look, as it is not dumpable.
-  if (user_namespace_ && !pid_namespace_ && !has_group()) namespace_ = namespace_of(pid_, "user");
+  if (user_namespace_ && !pid_namespace_ && !has_group()) hold_users();
   if (!run_list(launch, kRelease)) sys::pidfd_send_signal(pidfd_.get(), SIGKILL);
   else if (last) let_go(0, 0, launch.state);
 }

@@ -107,13 +107,11 @@ void for_each(F act) {
 }  // namespace
 
 void reap_strangers() {
-  pid_t zombies[64];
-  const int count = zombie_children(zombies, 64);
-  for (int i = 0; i < count; ++i) {
+  for_each_zombie([](pid_t pid, void*) {
     bool known = false;
-    for_each([&](Container* at) { known |= at->has(zombies[i]); });
-    if (!known) syscall(SYS_waitid, P_PID, zombies[i], nullptr, WEXITED | WNOHANG | __WALL, nullptr);
-  }
+    for_each([&](Container* at) { known |= at->has(pid); });
+    if (!known) syscall(SYS_waitid, P_PID, pid, nullptr, WEXITED | WNOHANG | __WALL, nullptr);
+  }, nullptr);
 }
 
 void for_each_guest(uint32_t host, void (*act)(Container&)) {

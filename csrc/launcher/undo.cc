@@ -51,7 +51,7 @@ int Container::undo(const Op& op) {
 // Where a user namespace is its own, also who has left the process group.
 int Container::kill_group(const Op& op, State& state) {
   const int error = perform(op, state);
-  return end_own_namespace() > 0 ? EBUSY : error;
+  return own_users_ && end_own_namespace() > 0 ? EBUSY : error;
 }
 
 // A counter that is not there is told as nothing, so that the others keep their places.

@@ -14,6 +14,8 @@ namespace contained {
 
 namespace {
 
+constexpr int kThreads = 1000;  // looked at in one go
+
 // Stands for the process, whatever becomes of its number: pidfd_send_signal(2).
 sys::Fd open_process(pid_t pid) {
   char path[32];
@@ -38,12 +40,18 @@ bool is_within(int directory, const char* kind, ino_t inode) {
   return false;
 }
 
-bool is_contained(int directory) {
-  const sys::Fd own = open_process(getpid());
+// /proc/self, since our number in this /proc may be another one.
+ino_t own_namespace(const char* kind) {
+  const sys::Fd own(open("/proc/self", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  return own ? namespace_at(own.get(), kind) : 0;
+}
+
+// Whether a process is in a namespace that the other is in, and that is not ours.
+bool shares_container(int directory, int other) {
   const char* const kinds[] = {"pid", "user"};
   for (const char* kind : kinds) {
-    const ino_t inode = namespace_at(directory, kind);
-    if (inode && inode != namespace_at(own.get(), kind)) return true;
+    const ino_t inode = namespace_at(other, kind), own = own_namespace(kind);
+    if (inode && own && inode != own && is_within(directory, kind, inode)) return true;
   }
   return false;
 }
@@ -73,24 +81,42 @@ void for_each_number(const char* path, F act) {
 
 }  // namespace
 
-void free_held(pid_t pid) {
+void reap_threads(pid_t pid) {
   char path[32];
   snprintf(path, sizeof path, "/proc/%d/task", pid);
-  for_each_number(path, [pid](int tasks, const char* thread) {
+  int left = kThreads;
+  for_each_number(path, [&](int, const char* thread) {
     const pid_t number = atoi(thread);
-    if (number != pid) syscall(SYS_waitid, P_PID, number, nullptr, WEXITED | WNOHANG | __WALL, nullptr);
-    const pid_t tracer = tracer_of(tasks, thread);
-    if (tracer <= 0 || tracer == getpid()) return;
-    const sys::Fd process = open_process(tracer);
-    if (process && is_contained(process.get())) sys::pidfd_send_signal(process.get(), SIGKILL);
+    if (number != pid && --left >= 0) syscall(SYS_waitid, P_PID, number, nullptr, WEXITED | WNOHANG | __WALL, nullptr);
   });
 }
 
-ino_t namespace_of(pid_t pid, const char* kind) { return namespace_at(open_process(pid).get(), kind); }
+bool free_held(pid_t pid) {
+  reap_threads(pid);
+  const sys::Fd process = open_process(pid);
+  bool held = false;
+  int left = kThreads;
+  char path[32];
+  snprintf(path, sizeof path, "/proc/%d/task", pid);
+  for_each_number(path, [&](int tasks, const char* thread) {
+    const pid_t tracer = --left < 0 ? 0 : tracer_of(tasks, thread);
+    if (tracer <= 0 || tracer == getpid()) return;
+    held = true;
+    const sys::Fd who = open_process(tracer);
+    if (process && who && shares_container(who.get(), process.get())) sys::pidfd_send_signal(who.get(), SIGKILL);
+  });
+  return held;
+}
+
+ino_t namespace_of(pid_t pid, const char* kind) {
+  const sys::Fd process = open_process(pid);
+  return process ? namespace_at(process.get(), kind) : 0;
+}
 
 int end_namespace(const char* kind, ino_t inode) {
   int left = 0;
-  if (inode == namespace_of(getpid(), kind)) return left;
+  const ino_t own = own_namespace(kind);
+  if (!inode || !own || inode == own) return left;
   for_each_number("/proc", [&](int, const char* number) {
     const sys::Fd process = open_process(atoi(number));
     if (!process || !is_within(process.get(), kind, inode) || has_ended(process.get())) return;
@@ -100,21 +126,24 @@ int end_namespace(const char* kind, ino_t inode) {
   return left;
 }
 
-int zombie_children(pid_t* ret, int size) {
+constexpr int kLook = WEXITED | WNOHANG | WNOWAIT | __WALL | __WNOTHREAD;
+
+bool has_zombie() {
   siginfo_t info{};
-  // Mostly there is none.
-  if (syscall(SYS_waitid, P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT | __WALL | __WNOTHREAD, nullptr) < 0 || info.si_pid == 0) return 0;
+  return syscall(SYS_waitid, P_ALL, 0, &info, kLook, nullptr) == 0 && info.si_pid != 0;
+}
+
+void for_each_zombie(void (*act)(pid_t, void*), void* data) {
   static char text[64 * 1024];  // one thread of a process calls this
-  if (sys::read_file(AT_FDCWD, "/proc/thread-self/children", text, sizeof text) < 0) return 0;
-  int count = 0;
+  if (!has_zombie() || sys::read_file(AT_FDCWD, "/proc/thread-self/children", text, sizeof text) < 0) return;
   char* rest;
-  for (char* at = text; count < size; at = rest) {
+  // Each number is followed by a space; one that is not is a part of one.
+  for (char* at = text;; at = rest) {
     const pid_t child = static_cast<pid_t>(strtol(at, &rest, 10));
-    if (rest == at) break;
-    info.si_pid = 0;
-    if (syscall(SYS_waitid, P_PID, child, &info, WEXITED | WNOHANG | WNOWAIT | __WALL, nullptr) == 0 && info.si_pid == child) ret[count++] = child;
+    if (rest == at || *rest != ' ') return;
+    siginfo_t info{};
+    if (syscall(SYS_waitid, P_PID, child, &info, kLook, nullptr) == 0 && info.si_pid == child) act(child, data);
   }
-  return count;
 }
 
 }  // namespace contained

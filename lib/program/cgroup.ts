@@ -122,7 +122,7 @@ export function removeGroups(settings: Settings, { setting }: Group, outside: re
   const whenBusy = alone ? 1 : 0;
   const directoryOf = (file: string): string => file.slice(0, file.lastIndexOf('/'));
   const freezer = unified === undefined ? setting.where.v1.get('freezer') : undefined;
-  // Also done with each SIGKILL: launcher/undo.cc, thaw.
+  // Also done with each SIGKILL: launcher/kill.cc, thaw.
   const thaw: Op[] = freezer === undefined ? [] : [{ op: 'write', path: `${freezer}/freezer.state`, text: 'THAWED', at: CWD, forgive: ENOENT, ...after(freezer, outside) }];
   const kill: Op[] = unified !== undefined
     ? [{ op: 'killCgroup', path: unified, unified: 1, whenBusy, forgive: ENOENT, ...after(unified, outside) }]

@@ -145,6 +145,7 @@ function hintFor(op: Op | undefined, list: string, errno: string): string | unde
     case 'clone ENOSPC': return 'a limit of user.max_*_namespaces is reached';
     case 'clone EBADF': return 'a descriptor in stdio is not open';
     case 'clone EMFILE': return 'too many open files: raise RLIMIT_NOFILE, or start fewer at once';
+    case 'clone EDQUOT': return 'this user has as many keys as kernel.keys.maxkeys allows: keyrings(7)';
     case 'clone EAGAIN': return 'pids.max, RLIMIT_NPROC or kernel.pid_max is reached';
     case 'clone EACCES': return 'this user may not put a process into that cgroup; the common ancestor must be delegated too';
     case 'execve ECHILD': return 'killed before execve; with a small memory.max by the kernel';

@@ -49,7 +49,7 @@ case $mode in v2|systemd) cgroups='cgroup_no_v1=all systemd.unified_cgroup_hiera
 # An emulated processor can stand still for good (QEMU 7.2: both go round in cpu_exec, and the guest's clock does not go on), so
 # that nothing in there can end it. The guest's beat tells (job.sh).
 watch() {
-  beats=0 silent=0
+  beats=0 silent=-300  # it boots until the first
   while [ "$silent" -lt "${VM_SILENCE:-120}" ]; do
     sleep 1
     seen=$(wc -c < "$stage/beat")
@@ -67,7 +67,7 @@ boot() {
   /usr/lib/qemu/virtiofsd --socket-path="$stage/socket" -o source=/ -o sandbox=chroot -o cache=always >"$stage/virtiofsd.log" 2>&1 &
   virtiofsd=$!
   while [ ! -S "$stage/socket" ]; do kill -0 "$virtiofsd" || { cat "$stage/virtiofsd.log" >&2; exit 1; }; sleep 0.05; done
-  timeout "${VM_TIME:-1800}" qemu-system-x86_64 -accel tcg,thread=multi -cpu max -M q35 -smp 2 -m 3072 \
+  timeout -k 10 "${VM_TIME:-1800}" qemu-system-x86_64 -accel tcg,thread=multi -cpu max -M q35 -smp 2 -m 3072 \
     -object memory-backend-memfd,id=memory,size=3072M,share=on -numa node,memdev=memory \
     -chardev "socket,id=fs,path=$stage/socket" -device vhost-user-fs-pci,chardev=fs,tag=root \
     -nodefaults -display none -no-reboot -serial "file:$stage/console" -serial stdio -serial "file:$stage/status" -serial "file:$stage/beat" \
@@ -79,6 +79,7 @@ boot() {
   ended=0
   wait "$vm" || ended=$?
   kill "$watcher" 2>/dev/null || true
+  kill "$virtiofsd" 2>/dev/null || true  # where nobody has ever connected
   wait "$virtiofsd" || true
   vm='' virtiofsd='' watcher=''
 }
