@@ -107,7 +107,11 @@ export interface Contained extends EventEmitter {
   readonly spawnargs: readonly string[];
   /** Resolves when execve has succeeded; rejects with a ContainedError. */
   readonly ready: Promise<this>;
-  /** Resolves when the container is gone: no process, cgroup or mount of it is left. Rejects with a ContainedError. */
+  /**
+   * Resolves when the container is gone: no process, cgroup or mount of it is left. Rejects with a ContainedError: of the step that
+   * failed; of `rmdir`, when a group of it cannot be removed; of `undo` (EBUSY), when its processes have not ended half a minute after
+   * SIGKILL, since they hold each other up.
+   */
   readonly exited: Promise<Outcome>;
   /** Time of each step, with the option `trace`, once it is ready; else undefined. */
   readonly trace: readonly TraceEntry[] | undefined;
@@ -132,7 +136,7 @@ export interface Contained extends EventEmitter {
    */
   resize(size: TerminalSize): void;
   resize(columns: number, rows: number): void;
-  /** Kills everything in the container at once and resolves when nothing is left. */
+  /** Kills everything in the container at once and resolves when nothing is left; rejects as `exited` does when something is. */
   killAll(): Promise<void>;
   /**
    * Runs another command in the container: a `Contained` of its own, with its own streams, group, limits, deadline and outcome.

@@ -80,6 +80,7 @@ class Container {
   void kill_guests();
   void kill_command();
   void hold_users();
+  void give_up();
   int end_own_namespace();
   void look_again_at(uint64_t when);
   bool has_group() const;
@@ -120,6 +121,10 @@ class Container {
   Log log_;
   rusage usage_{};
 };
+
+// settle.cc. Signals, limits, streams, keys and priorities of Node's are left; an errno when containers would still have one.
+int settle();
+constexpr int kShared = 4;  // where the addon puts the memory of the ledger
 
 // launcher.cc
 Container* find(uint32_t id);

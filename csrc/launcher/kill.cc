@@ -15,6 +15,7 @@ namespace contained {
 namespace {
 
 constexpr uint64_t kFirst = 50;  // milliseconds until somebody who has been sent SIGKILL is looked at again
+constexpr uint32_t kLooks = 20;  // half a minute
 
 // What a signal does to a process that neither catches nor ignores it: signal(7).
 bool is_harmless(int number) { return number == 0 || number == SIGCHLD || number == SIGURG || number == SIGWINCH || number == SIGCONT; }
@@ -79,10 +80,11 @@ void Container::kill_now() {
 
 // It has been sent SIGKILL, and runs on: all of its group are killed, and whoever holds it up is.
 void Container::look_again() {
-  looks_ += looks_ < 5;
-  look_again_at(milliseconds() + (kFirst << looks_));
+  ++looks_;
+  look_again_at(milliseconds() + (kFirst << (looks_ < 5 ? looks_ : 5)));
   pollfd ended{pidfd_.get(), POLLIN, 0};
   if (poll(&ended, 1, 0) > 0) return;  // its turn comes
+  if (looks_ > kLooks && is_on_its_way_out(pid_)) return give_up();
   kill_members();
   kill_first();
   sys::pidfd_send_signal(pidfd_.get(), SIGKILL);  // an init that is stopped again and again
@@ -91,6 +93,17 @@ void Container::look_again() {
   if (free_held(pid_)) end_own_namespace();
   if (detached_) reap_strangers();
   else send(Report::kHeld, nullptr);
+}
+
+// No signal ends two that trace each other: both stop on their way out, and wait for each other for ever.
+void Container::give_up() {
+  if (!ready_) fail(kExecve, 0, ECHILD);
+  unwatch(pidfd_.get());
+  ended_ = static_cast<sys::Fd&&>(pidfd_);
+  drop(channel_);
+  undo_failed_ = kNoStep;
+  undo_error_ = EBUSY;
+  begin_undoing();
 }
 
 // Whoever is in a namespace that was made for it is of it; unless others were let in. Returns how many there were.

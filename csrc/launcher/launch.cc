@@ -191,8 +191,8 @@ void Container::clone(Launch& launch) {
   release(launch, !joins);
 }
 
-// The namespace by which all of the container are found at its end. Open, so that its inode is nobody else's; while an init, which
-// will not be dumpable, lets us.
+// The namespace by which all of the container are found at its end. Open, so that its inode is nobody else's; now, while an init,
+// which will not be dumpable, lets us.
 void Container::hold_users() {
   char path[32];
   snprintf(path, sizeof path, "/proc/%d/ns/user", pid_);

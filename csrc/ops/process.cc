@@ -25,8 +25,8 @@ uint64_t stat_field(const char* stat, int number) {
   return stat ? strtoull(stat + 1, nullptr, 10) : 0;
 }
 
-// linux/sched.h: forked, but has not executed.
-constexpr uint64_t kForkNoExec = 0x40;
+// linux/sched.h: forked, but has not executed; getting shut down.
+constexpr uint64_t kForkNoExec = 0x40, kExiting = 0x4;
 
 }  // namespace
 
@@ -39,6 +39,12 @@ bool has_executed(pid_t pid) {
   char text[1024];
   const char* stat = read_stat(pid, text, sizeof text);
   return !stat || !(stat_field(stat, 9) & kForkNoExec);
+}
+
+bool is_on_its_way_out(pid_t pid) {
+  char text[1024];
+  const char* stat = read_stat(pid, text, sizeof text);
+  return stat && (stat[2] == 't' || stat_field(stat, 9) & kExiting);
 }
 
 int ending_of(pid_t pid, int pidfd, rusage* usage) {

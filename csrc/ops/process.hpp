@@ -11,6 +11,8 @@ namespace contained {
 uint64_t start_time(pid_t pid);
 // Whether it has called execve since it was cloned, with success. True where that cannot be seen any more.
 bool has_executed(pid_t pid);
+// Whether it has begun to end, or is stopped by a tracer, maybe in that.
+bool is_on_its_way_out(pid_t pid);
 // How a process that is somebody else's child has ended, as waitpid(2) would tell it, and the time that it used; -1 when that
 // cannot be known.
 int ending_of(pid_t pid, int pidfd, rusage* usage);

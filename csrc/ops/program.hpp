@@ -149,7 +149,7 @@ struct Message {
   uint32_t list;        // the step that failed …
   uint32_t index;
   int32_t error;        // … and its errno; 0: nothing failed
-  uint32_t undo_index;  // the undo step that could not be done …
+  uint32_t undo_index;  // the undo step that could not be done, or kNoStep: the process could not be ended …
   int32_t undo_error;   // … and its errno
   int32_t status;       // wait status of the command when an init stands before it, or it is detached; else -1
   int32_t signal;       // the signal that ended it as the caller meant it, see Request::kSignal; else 0
@@ -158,6 +158,7 @@ struct Message {
 };
 static_assert(sizeof(Message) % 8 == 0);
 
+constexpr uint32_t kNoStep = ~uint32_t{0};
 constexpr int kSlots = 1024;               // fds a program can name at once
 constexpr uint32_t kPacket = 128 * 1024;   // a larger request travels in a memfd
 constexpr int kAttached = 250;             // fds with one request; SCM_MAX_FD is 253

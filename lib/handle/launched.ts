@@ -190,7 +190,7 @@ export abstract class LaunchedProcess extends EventEmitter implements LaunchList
     if (!this.#ended) this.#stop('killed', SIGKILL);
     await this.exited.then(() => {}, (error: unknown) => {
       // That it could not start, or has failed before, leaves nothing; that it could not be removed does.
-      if (error instanceof ContainedError && error.syscall === 'rmdir') throw error;
+      if (error instanceof ContainedError && (error.syscall === 'rmdir' || error.syscall === 'undo')) throw error;
     });
   }
 
@@ -257,7 +257,7 @@ export abstract class LaunchedProcess extends EventEmitter implements LaunchList
       this.emit('exit', this.exitCode, this.signalCode);
     } finally {
       // Not at once: who awaits `exited` may then ask for what is still in a pipe.
-      setImmediate(() => this.#closeWhenRead());
+      setImmediate(() => this.#closeWhenRead(exit.undoErrno !== 0 && exit.undoIndex === NO_STEP));
     }
   }
 
@@ -273,8 +273,8 @@ export abstract class LaunchedProcess extends EventEmitter implements LaunchList
     return exit.signal === SIGKILL && userMs + systemMs >= (this.#life.cpuTimeout ?? Infinity) ? 'cpu-timeout' : 'signal';
   }
 
-  /** `close` comes after the last stream has ended; one that nobody reads is emptied, as child_process does. */
-  #closeWhenRead(): void {
+  /** `close` comes after the last stream has ended; one that nobody reads is emptied, as child_process does. `held`: by processes that do not end. */
+  #closeWhenRead(held = false): void {
     this.#terminal?.exited();
     if (!this.#pipesClosed) closePipes(this.#pipes);
     this.#pipesClosed = true;
@@ -284,7 +284,7 @@ export abstract class LaunchedProcess extends EventEmitter implements LaunchList
     if (left === 0) return void process.nextTick(done);
     for (const stream of open) {
       stream.once('close', () => --left === 0 && done());
-      if (stream === this.#streams[0]) stream.destroy();
+      if (held || stream === this.#streams[0]) stream.destroy();
       else if ((stream as Readable).readableFlowing === null && (stream as Readable).listenerCount('readable') === 0) (stream as Readable).resume();
     }
   }
@@ -301,6 +301,9 @@ export abstract class LaunchedProcess extends EventEmitter implements LaunchList
     if (this.listenerCount('error') > 0 || !(this.#ready.asked || this.#exited.asked)) this.emit('error', error);
   }
 }
+
+/** kNoStep of csrc/ops/program.hpp: it is no step that could not be undone, but the processes that could not be ended. */
+const NO_STEP = 0xffff_ffff;
 
 const lostLauncher = (): ContainedError => new ContainedError({
   code: 'ECONNRESET', errno: -constants.errno.ECONNRESET, syscall: undefined, path: undefined, dest: undefined,

@@ -148,6 +148,7 @@ function hintFor(op: Op | undefined, list: string, errno: string): string | unde
     case 'clone EDQUOT': return 'this user has as many keys as kernel.keys.maxkeys allows: keyrings(7)';
     case 'clone EAGAIN': return 'pids.max, RLIMIT_NPROC or kernel.pid_max is reached';
     case 'clone EACCES': return 'this user may not put a process into that cgroup; the common ancestor must be delegated too';
+    case 'undo EBUSY': return 'processes in it stop each other on their way out (PTRACE_O_TRACEEXIT): no signal ends them, they stay until the machine restarts';
     case 'execve ECHILD': return 'killed before execve; with a small memory.max by the kernel';
     default: return undefined;
   }
@@ -164,7 +165,7 @@ export function opError(op: Op | undefined, list: string, errno: number): Contai
     syscall: op?.op ?? list,
     path: text('path') ?? text('file') ?? text('source'),
     dest: text('target'),
-    step: op ? stepOf(op) : list === 'clone' ? 'clone the process' : 'set the process up',
+    step: op ? stepOf(op) : list === 'clone' ? 'clone the process' : list === 'undo' ? 'end the processes' : 'set the process up',
     hint: hintFor(op, list, code),
   });
 }
