@@ -124,6 +124,20 @@ tidy('likewise in a pod', async t => {
   t.ok(await settles(pod.remove(), SOON));
 });
 
+tidy('a daemon ends with a container that has a user namespace only, also where somebody was let in', async t => {
+  const word = mark();
+  const container = await up({ rootfs: holderRoot(t as never), ns: ['user', 'mnt'], command: ['holder', 'daemon', word] });
+  t.match(await container.exec('true', { stdio: 'ignore' }).exited, { code: 0 });
+  t.equal(processesWith(word).length, 2);
+  await container.killAll();
+  t.same(processesWith(word), []);
+  const shared = await spawnContained('sleep', ['1000'], { ns: ['user', 'mnt'], stdio: 'ignore' }).ready;
+  const guest = await spawnContained('sleep', ['1000'], { ns: { user: shared, mnt: 'new' }, stdio: 'ignore' }).ready;
+  await shared.killAll();
+  t.equal(guest.exitCode ?? guest.signalCode, null, 'who has a namespace of it, but is not in it, goes on');
+  await guest.killAll();
+}, { skip: needsNoLimits });
+
 for (const how of ['kill-init', 'stop-init']) {
   tidy(`a command that ${how === 'kill-init' ? 'kills its init' : 'stops its init again and again'} ends nevertheless`, async t => {
     const word = mark();

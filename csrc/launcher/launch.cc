@@ -124,8 +124,8 @@ static int act_outside(const Op& op, Launch& launch) {
     case Code::pidfd: {
       Container* other = find(static_cast<uint32_t>(op.numbers[1]));
       if (!other || !other->ready() || other->undoing() || other->entrance() < 0) return ESRCH;
-      other->share();
-      if (op.numbers[2]) launch.container->enter(*other);
+      if (op.numbers[2]) launch.container->enter(*other);  // and ends with it
+      else other->share();
       return state.put(op.numbers[0], fcntl(other->entrance(), F_DUPFD_CLOEXEC, 0));
     }
     case Code::read:  // what a group that others use too had counted before
