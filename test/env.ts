@@ -155,6 +155,9 @@ export const mark = (): string => `${marked}${String(++marks).padStart(4, '0')}`
 export const processesWith = (word: string): number[] =>
   list('/proc').filter(name => /^\d+$/.test(name) && text(`/proc/${name}/cmdline`).includes(word)).map(Number);
 
+/** What stands in a file of a process; nothing when it has ended meanwhile. */
+export const ofProcess = (pid: number, file: 'comm' | 'cmdline'): string => text(`/proc/${pid}/${file}`);
+
 /** Polls for what has no event. False after ten seconds. */
 export async function until(condition: () => boolean | Promise<boolean>): Promise<boolean> {
   for (let i = 0; i < 1000; ++i) {

@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, rmdirSy
 import { join } from 'node:path';
 import t from 'tap';
 import { createNamespaces, openNamespaces, removeNamespace, run, spawnContained, type Contained, type NamespaceKind, type SpawnOptions } from 'spawn-contained';
-import { needsRoot, needsUser, root, processesWith, runFixture, scratch, tidy } from './env.js';
+import { needsRoot, needsUser, root, ofProcess, processesWith, runFixture, scratch, tidy } from './env.js';
 
 const asRoot: { skip: string | false } = { skip: needsRoot || false };
 const ALL: readonly NamespaceKind[] = ['mnt', 'net', 'ipc', 'uts', 'user', 'cgroup', 'time'];
@@ -19,7 +19,7 @@ const mounted = (path: string): string[] => readFileSync('/proc/self/mountinfo',
 // The first time it mounts /run/netns on itself, which stays.
 if (root) for (const word of ['add', 'delete']) execFileSync('ip', ['netns', word, `contained-test-${process.pid}`]);
 
-const holders = (): number => processesWith('spawn-contained').filter(pid => readFileSync(`/proc/${pid}/comm`, 'utf8') === 'contained-pause\n').length;
+const holders = (): number => processesWith('spawn-contained').filter(pid => ofProcess(pid, 'comm') === 'contained-pause\n').length;
 
 tidy('held by files, without a process', async t => {
   const path = join(scratch(t), 'blue');

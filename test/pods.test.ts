@@ -9,7 +9,7 @@ import { ContainedProcess } from '../dist/lib/handle/contained.js';
 import { native } from '../dist/lib/native.js';
 import { compile } from '../dist/lib/program/compile.js';
 import { Template } from '../dist/lib/handle/template.js';
-import { mark, needsLimits, needsNoLimits, needsRoot, needsUser, processesWith, root, runFixture, tidy, until } from './env.js';
+import { mark, needsLimits, needsNoLimits, needsRoot, needsUser, ofProcess, processesWith, root, runFixture, tidy, until } from './env.js';
 
 const KINDS: readonly NamespaceKind[] = ['mnt', 'pid', 'net', 'ipc', 'uts', 'user', 'cgroup', 'time'];
 const POD = ['net', 'ipc', 'uts', 'pid'] as const;
@@ -128,11 +128,11 @@ tidy('killing one container of a pod kills its daemons and nobody else', async t
   const one = spawnContained({ command: ['sh', '-c', daemon(mine)], ...member(pod) });
   const two = spawnContained({ command: ['sh', '-c', daemon(others)], ...member(pod) });
   await Promise.all([once(one.stdout!, 'data'), once(two.stdout!, 'data')]);
-  const sleeping = (word: string): number[] => processesWith(word).filter(pid => readFileSync(`/proc/${pid}/comm`, 'utf8') === 'sleep\n');
-  t.equal(sleeping(mine).length, 1);
+  const sleeping = (word: string): number[] => processesWith(word).filter(pid => ofProcess(pid, 'comm') === 'sleep\n');
+  t.ok(await until(() => sleeping(mine).length === 1));
   await one.killAll();
   t.same(processesWith(mine), [], 'none of the first is left');
-  t.equal(sleeping(others).length, 1, 'all of the second are');
+  t.ok(await until(() => sleeping(others).length === 1), 'all of the second are');
   t.equal(two.exitCode, null);
   two.kill('SIGKILL');
   await two.exited;

@@ -6,7 +6,7 @@ import t from 'tap';
 import { attach, ContainedError, containers, explain, OptionError, spawnContained, sweep } from 'spawn-contained';
 import { bootId, startTimeOf } from '../dist/lib/host/facts.js';
 import { registryPath } from '../dist/lib/host/registry.js';
-import { fixture, mark, needsRoot, needsUser, processesWith, root, runFixture, tidy, until } from './env.js';
+import { fixture, mark, needsRoot, needsUser, ofProcess, processesWith, root, runFixture, tidy, until } from './env.js';
 import { alive, directoryOf, ended, killBoth, leftOf, name, nothingLeft, starter, stateOf } from './kept.js';
 
 void t.test('as a program: the name is the first thing that is made, and the last that is taken away', async t => {
@@ -111,7 +111,7 @@ void t.test('one in the foreground is found by another process, and its state go
     t.equal(found.pid, one.pids[1]);
     t.match((await containers()).find(info => info.id === id), { state: 'running', detached: false, labels: { a: 'b' }, pid: one.pids[0] });
     const exited = found.exited.then(({ reason, signal }) => `${reason} ${signal}`, (error: ContainedError) => error.code);
-    if (how === 'ends') process.kill(processesWith(word).find(pid => readFileSync(`/proc/${pid}/cmdline`, 'utf8').startsWith('sleep') && startTimeOf(pid) !== undefined)!, 'SIGKILL');
+    if (how === 'ends') process.kill(processesWith(word).find(pid => ofProcess(pid, 'cmdline').startsWith('sleep') && startTimeOf(pid) !== undefined)!, 'SIGKILL');
     if (how === 'killed' || how === 'ends') found.kill('SIGTERM');
     if (how === 'node') one.node.kill('SIGKILL');
     if (how === 'both') await killBoth(one);
