@@ -166,9 +166,11 @@ void restart() {
     launcher_end.reset(static_cast<int>(syscall(SYS_pidfd_open, launcher.pid, 0)));
     listen_to(launcher.socket.get());
     listen_to(launcher_end.get());
-    if (previous) introduce(*previous);
-    if (previous) munmap(previous, sizeof(Ledger));
-    previous = nullptr;
+    if (previous) {
+      introduce(*previous);
+      munmap(previous, sizeof(Ledger));
+      previous = nullptr;
+    }
   } else {
     give_up(launcher.error);
   }

@@ -30,7 +30,7 @@ bool try_reap(pid_t pid, int flags, Ending* ret) {
   // The status stays unknown when somebody else's waitpid(-1), or an ignored SIGCHLD, has taken it.
   if (pid <= 0 || syscall(SYS_waitid, P_PID, pid, &info, WEXITED | __WALL | flags, &ret->usage) < 0) return true;
   if (info.si_pid == 0) return false;
-  ret->status = info.si_code == CLD_EXITED ? info.si_status << 8 : info.si_status & 0x7f;
+  ret->status = wait_status(info);
   return true;
 }
 

@@ -85,7 +85,7 @@ class Container {
   void look_again_at(uint64_t when);
   bool has_group() const;
   bool is_below(const Container& host) const;
-  void kill_now();
+  int kill_now();
   int kill_first();
   void thaw();
   int undo(const Op& op);
@@ -110,7 +110,7 @@ class Container {
   uint32_t looks_ = 0;
   bool visited_ = false;       // whether it ever had guests
   bool lost_ = false, killed_ = false, detached_ = false, foreign_ = false, abandoned_ = false;
-  bool undoing_ = false, ready_ = false, has_init_ = false, pid_namespace_ = false, user_namespace_ = false, failed_ = false;
+  bool undoing_ = false, ready_ = false, has_init_ = false, pid_namespace_ = false, failed_ = false;
   bool shared_ = false;        // whether others may be in its namespaces
   uint32_t failed_list_ = 0, failed_index_ = 0;
   int32_t error_ = 0, undo_error_ = 0, status_ = -1, signal_ = 0;

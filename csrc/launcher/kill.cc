@@ -51,13 +51,9 @@ void Container::signal(int number) {
   // An init takes it whenever it gets there, since till then it is blocked, and hands it on.
   const bool can_be_dropped = pid_namespace_ && !has_init_ && !is_harmless(number) && number != SIGKILL && number != SIGSTOP;
   if (can_be_dropped && !(ready_ && handles(number))) sent = stops(number) ? SIGSTOP : SIGKILL;
-  if (sent == SIGKILL) killed_ = true;
   // In setup every signal is blocked, and does what it does when the command is about to run.
   const bool ends = sent == SIGKILL || (!ready_ && !has_init_ && !is_harmless(sent) && !stops(sent) && sent != SIGSTOP);
-  if ((sent == SIGKILL ? kill_first() : sys::pidfd_send_signal(pidfd_.get(), sent)) == 0 && ends) signal_ = number;
-  if (sent != SIGKILL) return;
-  thaw();
-  if (!look_at_) look_again_at(milliseconds() + kFirst);
+  if ((sent == SIGKILL ? kill_now() : sys::pidfd_send_signal(pidfd_.get(), sent)) == 0 && ends) signal_ = number;
 }
 
 // The first process, by whose end all others end. With neither a namespace nor a group they would not: an init sees to it when
@@ -70,12 +66,12 @@ int Container::kill_first() {
   return sys::pidfd_send_signal(command_.get(), SIGKILL);
 }
 
-void Container::kill_now() {
+int Container::kill_now() {
   killed_ = true;
-  if (!pidfd_) return thaw();
-  kill_first();
+  const int ret = pidfd_ ? kill_first() : -1;
   thaw();
-  if (!look_at_) look_again_at(milliseconds() + kFirst);
+  if (pidfd_ && !look_at_) look_again_at(milliseconds() + kFirst);
+  return ret;
 }
 
 // It has been sent SIGKILL, and runs on: all of its group are killed, and whoever holds it up is.
@@ -171,7 +167,7 @@ bool Container::reap() {
   if (!ours || info.si_pid == 0) {
     if (status_ < 0) status_ = ending_of(pid_, ended_.get(), &usage_);
   } else if (status_ < 0) {
-    status_ = info.si_code == CLD_EXITED ? info.si_status << 8 : info.si_status & 0x7f;
+    status_ = wait_status(info);
   }
   if (!pid_namespace_) reap_strangers();
   return true;

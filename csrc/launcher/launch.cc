@@ -78,7 +78,6 @@ void Container::refuse(int error) {
 
 void Container::launch(const Header& header, const Section& program, State& state) {
   pid_namespace_ = header.clone_flags & CLONE_NEWPID;
-  user_namespace_ = (header.clone_flags | header.join_flags) & CLONE_NEWUSER;
   detached_ = header.flags & kDetached;
   ledger(id_) = {id_, 0, 0, 0};
   const uint32_t total = list_start(program, kLists);
@@ -204,7 +203,8 @@ void Container::hold_users() {
 void Container::release(Launch& launch, bool last) {
   launch.state.target = pid_;
   launch.state.channel = channel_.get();
-  if (user_namespace_ && !pid_namespace_ && !has_group()) hold_users();
+  const bool own_users = (launch.header->clone_flags | launch.header->join_flags) & CLONE_NEWUSER;
+  if (own_users && !pid_namespace_ && !has_group()) hold_users();
   if (!run_list(launch, kRelease)) sys::pidfd_send_signal(pidfd_.get(), SIGKILL);
   else if (last) let_go(0, 0, launch.state);
 }

@@ -47,6 +47,8 @@ bool is_on_its_way_out(pid_t pid) {
   return stat && (stat[2] == 't' || stat_field(stat, 9) & kExiting);
 }
 
+int wait_status(const siginfo_t& info) { return info.si_code == CLD_EXITED ? info.si_status << 8 : info.si_status & 0x7f; }
+
 int ending_of(pid_t pid, int pidfd, rusage* usage) {
   char text[1024];
   const char* stat = read_stat(pid, text, sizeof text);

@@ -1,6 +1,7 @@
 // What /proc tells of a process.
 #pragma once
 
+#include <signal.h>
 #include <stdint.h>
 #include <sys/resource.h>
 #include <sys/types.h>
@@ -13,6 +14,8 @@ uint64_t start_time(pid_t pid);
 bool has_executed(pid_t pid);
 // Whether it has begun to end, or is stopped by a tracer, maybe in that.
 bool is_on_its_way_out(pid_t pid);
+// What waitid(2) has told, as waitpid(2) has it.
+int wait_status(const siginfo_t& info);
 // How a process that is somebody else's child has ended, as waitpid(2) would tell it, and the time that it used; -1 when that
 // cannot be known.
 int ending_of(pid_t pid, int pidfd, rusage* usage);
