@@ -5,7 +5,7 @@ import { buffer, text } from 'node:stream/consumers';
 import type { Readable } from 'node:stream';
 import { CommandFailed, OptionError, run, spawnContained } from 'spawn-contained';
 import type { Contained, OutputLimit, Size, SpawnOptions } from 'spawn-contained';
-import { tidy } from './env.js';
+import { tidy, until } from './env.js';
 
 const sh = (script: string, maxOutput: Size | OutputLimit, more: SpawnOptions = {}): Contained =>
   spawnContained({ command: ['sh', '-c', script], maxOutput, timeout: 30_000, ...more });
@@ -108,6 +108,16 @@ tidy('rate and bytes together', async t => {
   const child = sh('yes', { rate: 100_000, bytes: 30_000, action: 'kill' });
   t.match(await child.exited, { reason: 'output', output: { stdoutBytes: 30_000 } });
   t.ok(performance.now() - started > 200);
+});
+
+tidy('what is dropped after the end has no rate', async t => {
+  const child = sh('head -c 60000 /dev/zero', { rate: 1000, bytes: 100 });
+  let closed = false;
+  child.once('close', () => { closed = true; });
+  const stdout = buffer(child.stdout!);
+  t.ok(await until(() => closed), 'at this rate it would take a minute');
+  t.equal((await stdout).length, 100);
+  t.match(await child.exited, { reason: 'exit', code: 0, output: { stdoutBytes: 100, truncated: true } });
 });
 
 tidy('a reader who is slow holds the command back, once 16 MiB are kept', async t => {

@@ -112,6 +112,7 @@ export class Governor {
   #patience: NodeJS.Timeout | undefined;
   #moving = false;
   #again = false;
+  #ended = false;
 
   constructor(limit: OutputSetting, kill: () => void) {
     this.#limit = limit;
@@ -135,7 +136,8 @@ export class Governor {
   /** How many of `wanted` bytes the rate allows now. */
   portion(wanted: number): number {
     const { rate } = this.#limit;
-    if (rate === Infinity) return wanted;
+    // What is dropped need not wait when there is nobody any more to be held back.
+    if (rate === Infinity || (this.over && this.#ended)) return wanted;
     const now = performance.now();
     this.#allowance = Math.min(this.#allowance + (now - this.#time) * rate / 1000, Math.max(1, rate * SAVED));
     this.#time = now;
@@ -190,6 +192,7 @@ export class Governor {
 
   /** Calls back when the container has ended and what it had written has been counted, so that a limit is noticed that it has passed at its end. */
   settle(done: () => void): void {
+    this.#ended = true;
     // What has a rate is not waited for.
     if (this.#limit.rate !== Infinity) return void setImmediate(done);
     this.#settle = done;
