@@ -5,7 +5,7 @@ import type { SweepReport } from '../types/sweep.js';
 import * as actions from './cgroup/actions.js';
 import { cgroupHost, GROUP_PREFIX, unifiedPlaces, v1Parent } from './host/cgroups.js';
 import { startTimeOf } from './host/facts.js';
-import { allHalfMade, allKept, forget, forgetOwn, isBeingMade, lives, readKept, takeAwayGroup } from './registry/records.js';
+import { allAbandoned, allKept, forget, forgetOwn, isBeingMade, lives, readKept, takeAwayGroup } from './registry/records.js';
 
 /** Whether the owner that is named in a group is still alive: its pid, and that it started when the name says. */
 function ownerLives(name: string): boolean {
@@ -60,7 +60,7 @@ export async function sweep(): Promise<SweepReport> {
   }
   try {
     for (const { record: { id } } of await allKept()) await sweepKept(id, report);
-    for (const directory of await allHalfMade()) await takeAway(report, directory, () => forget(directory));
+    for (const directory of await allAbandoned()) await takeAway(report, directory, () => forget(directory));
   } catch (error) {
     report.failed.push({ path: (error as NodeJS.ErrnoException).path ?? '', error: error as Error });
   }

@@ -1,10 +1,11 @@
 // `contained run -d` and all that other commands do to containers with a name, run as users run them.
 import { spawn } from 'node:child_process';
-import { existsSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { attach, containers } from 'spawn-contained';
+import { registryPath } from '../dist/lib/host/registry.js';
 import { contained, env, nothingIsLeft, program, type Result } from './contained.js';
 import { mark, needsLimits, needsNoLimits, needsRoot, processesWith, scratch, surroundings, until } from './env.js';
 
@@ -114,9 +115,10 @@ t.test('stop: its signal, its time, then SIGKILL', async t => {
 });
 
 t.test('kill: KILL to all, any other to the first process', async t => {
-  const name = started(t, [], 'sh', '-c', 'trap "echo got it" USR1; while :; do sleep 0.05; done');
+  const name = started(t, [], 'sh', '-c', 'trap "echo got it" USR1; echo up; while :; do sleep 0.05; done');
+  t.ok(await until(() => contained('logs', name).stdout === 'up\n'));
   t.same(contained('kill', '-s', 'usr1', name), done(`${name}\n`));
-  t.ok(await until(() => contained('logs', name).stdout === 'got it\n'));
+  t.ok(await until(() => contained('logs', name).stdout === 'up\ngot it\n'));
   t.same(contained('kill', name), done(`${name}\n`));
   t.equal(stateOf(name), 'exited', 'it is waited for');
   t.match(contained('kill', name), { code: 1, stdout: '', stderr: /ESRCH \(it has ended\)/ });
@@ -254,6 +256,15 @@ t.test('events: of those that are named until they end, and of all', async t => 
   const later = started(t, ['--rm'], 'sleep', '2');
   t.ok(await until(() => seen.includes(`"id":"${later}","type":"start"`)), 'one that starts later');
   t.ok(await until(() => seen.includes(`"id":"${later}","type":"exit"`)));
+  // One of which at first there is nothing but the name.
+  const kept = started(t, [], 'sleep', '1000'), half = fresh(), directory = join(registryPath(), half);
+  const [state, pid] = ['state.json', 'pid'].map(file => readFileSync(join(registryPath(), kept, file), 'utf8'));
+  t.teardown(() => rmSync(directory, { recursive: true, force: true }));
+  mkdirSync(directory, { mode: 0o700 });
+  await sleep(300);
+  writeFileSync(join(directory, 'pid'), pid!);
+  writeFileSync(join(directory, 'state.json'), state!.replace(`"${kept}"`, `"${half}"`));
+  t.ok(await until(() => seen.includes(`"id":"${half}","type":"start"`)), 'one that is on its way');
   for (const line of seen.trimEnd().split('\n')) t.ok(JSON.parse(line).time);
   all.kill('SIGINT');
   t.equal(await new Promise(resolve => all.once('close', resolve)), 130);

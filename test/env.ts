@@ -137,11 +137,8 @@ export const surroundings = (): Surroundings => ({
 
 /** That everything is as it was; streams of the event loop may take a few turns to close. */
 export async function sameAs(before: Surroundings): Promise<Surroundings> {
-  let now = surroundings();
-  for (let i = 0; i < 50 && JSON.stringify(now) !== JSON.stringify(before); ++i) {
-    await sleep(20);
-    now = surroundings();
-  }
+  let now = before;
+  await until(() => JSON.stringify(now = surroundings()) === JSON.stringify(before), 5000);
   return now;
 }
 
@@ -156,14 +153,11 @@ export const processesWith = (word: string): number[] =>
   list('/proc').filter(name => /^\d+$/.test(name) && text(`/proc/${name}/cmdline`).includes(word)).map(Number);
 
 /** What stands in a file of a process; nothing when it has ended meanwhile. */
-export const ofProcess = (pid: number, file: 'comm' | 'cmdline'): string => text(`/proc/${pid}/${file}`);
+export const ofProcess = (pid: number, file: 'comm' | 'cmdline' | 'stat'): string => text(`/proc/${pid}/${file}`);
 
-/** Polls for what has no event. False after ten seconds. */
-export async function until(condition: () => boolean | Promise<boolean>): Promise<boolean> {
-  for (let i = 0; i < 1000; ++i) {
-    if (await condition()) return true;
-    await sleep(10);
-  }
+/** Polls for what has no event. False after so many milliseconds, of which there are enough for a machine that is busy with other things. */
+export async function until(condition: () => boolean | Promise<boolean>, patience = 20_000): Promise<boolean> {
+  for (const end = performance.now() + patience; performance.now() < end; await sleep(10)) if (await condition()) return true;
   return await condition();
 }
 

@@ -3,7 +3,6 @@ import { once } from 'node:events';
 import { createReadStream, readFileSync, readlinkSync } from 'node:fs';
 import { buffer, text } from 'node:stream/consumers';
 import type { Readable } from 'node:stream';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import t from 'tap';
 import { ContainedError, OptionError, spawnContained, type Contained, type ExecOptions, type SpawnOptions } from 'spawn-contained';
@@ -11,7 +10,7 @@ import { resolveExec } from '../dist/lib/options/exec.js';
 import { resolve, resolveCommand } from '../dist/lib/options/resolve.js';
 import { compile } from '../dist/lib/program/compile.js';
 import { inheritanceOf } from '../dist/lib/program/record.js';
-import { root, tidy } from './env.js';
+import { root, tidy, until } from './env.js';
 import { errorOf } from './groups.js';
 
 type Test = { teardown(f: () => unknown): void };
@@ -82,7 +81,7 @@ tidy('what is not given is as the container was started with', async t => {
   const host = spawnContained({ ...options, command: ['sh', '-c', `${show}; exec sleep 1000`], stdio: ['ignore', 'pipe', 'inherit'] });
   await host.ready;
   let own = '';
-  for await (const part of host.stdout!.setEncoding('utf8')) if ((own += String(part)).split('\n').length > 21 || own.endsWith('3\n')) break;
+  for await (const part of host.stdout!.setEncoding('utf8')) if ((own += String(part)).split('\n').length > 21) break;
   const seen = await output(host, show);
   t.equal(seen, own);
   t.match(seen, root ? /^\/tmp\n0027\n99\n1234\n2345\n2345 7 8\n12\n/ : /^\/tmp\n0027\n99\n\d+\n/);
@@ -144,8 +143,7 @@ tidy('a terminal of its own: job control, its size, input', async t => {
     shell.stdout!.setEncoding('utf8').on('data', (part: string) => { seen += part; });
     await shell.ready;
     const says = async (what: RegExp): Promise<void> => {
-      for (let i = 0; i < 300 && !what.test(seen); ++i) await sleep(10);
-      t.match(seen, what);
+      t.ok(await until(() => what.test(seen)), `${String(what)} in ${JSON.stringify(seen)}`);
     };
     await says(/\/dev\/pts\/\d+\r\n20 70\r\n/);
     shell.resize({ columns: 99, rows: 33 });
@@ -211,7 +209,7 @@ tidy('before it runs and after its end there is nothing to enter', async t => {
   t.match(await host.exec('true').exited, { code: 0 });
   host.kill('SIGKILL');
   const raced = host.exec('true');  // it may be dead already, but nobody has been told
-  await raced.exited.then(outcome => t.ok(outcome), (error: ContainedError) => t.match(error, { code: /ESRCH|ECHILD/ }, error.step));
+  await raced.exited.then(outcome => t.ok(outcome), (error: ContainedError) => t.match(error, { code: /ESRCH|ECHILD|EAGAIN|ENOMEM/ }, error.step));
   await host.exited;
   const late = host.exec('true');
   t.match(await errorOf(() => late.exited), { code: 'ESRCH', hint: 'it has ended' });

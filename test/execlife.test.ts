@@ -33,7 +33,7 @@ async function running(host: Contained, options: ExecOptions = {}): Promise<{ ch
   const child = host.exec(['sh', '-c', daemons(word)], { stdio: 'ignore', ...options });
   child.exited.catch(() => {});
   await child.ready;
-  await until(() => processesWith(`sleep\0${word}`).length === 4);
+  await until(() => processesWith(`sleep\0${word}`).length === 4 || child.exitCode !== null || child.signalCode !== null);
   return { child, word };
 }
 
@@ -49,7 +49,7 @@ for (const [name, options] of kinds) {
         ['kill', child => child.kill('SIGKILL'), {}, { reason: 'killed', signal: 'SIGKILL', code: null }],
         ['SIGTERM', child => child.kill(), {}, { reason: 'killed', signal: 'SIGTERM' }],
         ['killAll', child => child.killAll(), {}, { reason: 'killed' }],
-        ['timeout', () => {}, { timeout: 700 }, { reason: 'timeout' }],
+        ['timeout', () => {}, { timeout: 2000 }, { reason: 'timeout' }],
       ];
       for (const [way, end, more, outcome] of endings) {
         const { child, word } = await running(host, more);
@@ -79,12 +79,13 @@ for (const [name, options] of kinds) {
       for (let i = 0; i < 20; ++i) {
         const child = host.exec(['sh', '-c', `setsid sleep ${word} & sleep ${word}`], { stdio: 'ignore' });
         child.on('error', () => {});
-        ends.push(child.exited.then(outcome => `${outcome.reason} ${outcome.signal}`, (error: ContainedError) => error.code));
+        ends.push(child.exited.then(({ reason, signal, code }) => `${reason} ${signal ?? code}`, (error: ContainedError) => error.code));
       }
       if (delay > 0) await sleep(delay);
       host.kill('SIGKILL');
       t.match(await host.exited, { reason: 'killed', signal: 'SIGKILL' });
-      for (const end of await Promise.all(ends)) t.match(end, /^(signal SIGKILL|ESRCH|ECHILD|EAGAIN|ENOMEM)$/);
+      // 2 is the shell's when it cannot fork: nobody can in a pid namespace whose first process ends, and a moment later they are killed.
+      for (const end of await Promise.all(ends)) t.match(end, /^(signal SIGKILL|exit 2|ESRCH|ECHILD|EAGAIN|ENOMEM)$/);
       t.same(processesWith(`sleep\0${word}`), [], 'nobody is left');
     }
   }, { skip: needsLimits });
@@ -161,7 +162,7 @@ tidy('a container that stands still is not entered', async t => {
     const start = performance.now();
     const error = await errorOf(() => host.exec('true', { stdio: 'ignore' }).exited);
     t.match(error, { code: 'EBUSY', hint: /paused/ });
-    t.ok(performance.now() - start < 1000, 'at once');
+    t.ok(performance.now() - start < 5000, 'at once');
     const limited = await errorOf(() => host.exec('true', { stdio: 'ignore', cgroup: { pids: { max: 9 } } }).exited);
     t.match(limited, { code: 'EBUSY' });
     await host.resume();
@@ -225,8 +226,13 @@ for (const [name, options, more] of [
       for (let index = 0; index < dividing; ++index) {
         await within(options, async another => {
           const halved = (another as ContainedProcess).exec('true', { ...stdio, ...more }, { list: 'join', index, errno: 5 });
+          halved.on('error', () => {});
+          const closed = once(halved, 'close');
           t.match(await errorOf(() => halved.exited), { code: 'EIO' }, first.trace!.filter(({ list }) => list === 'join')[index]!.step);
-          t.match(await another.exec('true', { ...stdio, ...more }).exited, { code: 0 }, 'the next one works');
+          await closed;
+          const next = another.exec('true', { ...stdio, ...more });
+          next.stdout?.resume();
+          t.same(await once(next, 'close'), [0, null], 'the next one works');
         });
       }
       const steps = probe.trace!.map(({ list, step }) => ({ list, step }));

@@ -50,7 +50,7 @@ t.test('by default /tmp, /run, /dev and /proc are private and empty of what the 
   t.equal(await sh(`ls -A /tmp /run; echo new > /tmp/mine; cat /tmp/mine; stat -c %a /tmp /run`), '/run:\n\n/tmp:\nnew\n1777\n755\n');
   t.notOk(existsSync('/tmp/mine'));
   t.match(await sh(`cat ${secret}`), /No such file/);
-  t.equal(await sh('ls /proc | grep -c "^[0-9]"'), '3\n', 'sh, ls and grep');
+  t.equal(await sh('echo /proc/[0-9]*'), '/proc/1\n');
   t.equal(await sh('ls -A /dev'), 'fd\nfull\nmqueue\nnull\nptmx\npts\nrandom\nshm\nstderr\nstdin\nstdout\ntty\nurandom\nzero\n');
 });
 

@@ -267,9 +267,9 @@ for (const ns of [undefined, []] as const) {
 tidy('the timeout sends killSignal, and SIGKILL after the grace', async t => {
   const word = mark();
   t.match(await spawnContained('sleep', [word], { timeout: 100 }).exited, { reason: 'timeout', signal: 'SIGTERM', code: null });
-  const polite = sh('trap "exit 5" INT; sleep 1000 & wait', { timeout: 300, killSignal: 'SIGINT' });
+  const polite = sh('trap "exit 5" INT; sleep 1000 & wait', { timeout: 2000, killSignal: 'SIGINT', killGrace: 30_000 });
   t.match(await polite.exited, { reason: 'timeout', code: 5, signal: null });
-  const stubborn = sh(`trap "" TERM; sleep ${word}; sleep ${word}`, { timeout: 300, killGrace: 100 });
+  const stubborn = sh(`trap "" TERM; sleep ${word}; sleep ${word}`, { timeout: 2000, killGrace: 100 });
   t.match(await stubborn.exited, { reason: 'timeout', signal: 'SIGKILL' });
   t.same(processesWith(word), []);
 });

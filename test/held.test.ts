@@ -9,7 +9,7 @@ import { createNamespaces, run, spawnContained, type Contained, type SpawnOption
 import { busyboxRoot, fixture, mark, needsLimits, needsNoLimits, needsRoot, processesWith, runFixture, scratch, tidy, until } from './env.js';
 import { errorOf, settles } from './groups.js';
 
-const SOON = 5000;
+const SOON = 20_000;
 
 let holder: string | undefined;
 
@@ -82,8 +82,9 @@ tidy('likewise when it ends by itself', async t => {
 tidy('who traces all that comes in, and never takes notice, holds up nobody', async t => {
   const container = await up({ rootfs: holderRoot(t as never), command: ['holder', 'hunt', mark()] });
   const caught = once(container.stdout!, 'data');
-  const inside = container.exec(['sleep', '0.3']);
+  const inside = container.exec('cat');
   await caught;
+  inside.stdin!.end();
   t.ok(await settles(run({ command: 'true' }), SOON), 'another container');
   t.ok(await settles(inside.exited, SOON), 'who was caught');
   t.match(await inside.exited, { reason: 'exit', code: 0 });
@@ -112,8 +113,9 @@ tidy('likewise of a command in a container, whose end would wait for them', asyn
 });
 
 tidy('likewise of those that end with the container, which ends by itself', async t => {
-  const container = await spawnContained({ rootfs: holderRoot(t as never), command: ['sleep', '1'], stdio: 'ignore' }).ready;
+  const container = await spawnContained({ rootfs: holderRoot(t as never), command: 'cat', stdio: ['pipe', 'ignore', 'ignore'] }).ready;
   t.match(await container.exec(['holder', 'siblings', '5', '1000'], { stdio: 'ignore' }).exited, { code: 0 });
+  container.stdin!.end();
   t.ok(await settles(container.exited, SOON));
 });
 

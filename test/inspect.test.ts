@@ -84,8 +84,15 @@ print("ready", flush=True)
 time.sleep(1000)`;
   const container = await started(['python3', '-c', script]);
   await once(container.stdout!, 'data');
-  t.ok(await until(async () => (await container.processes()).length >= 11));
-  const list = await container.processes();
+  let list = await container.processes();
+  t.ok(await until(async () => {
+    list = await container.processes();
+    const called = list.map(({ name }) => name);
+    // Each has become what it is to be, and stands still.
+    return names.every(name => called.includes(name.slice(0, 15))) && called.filter(name => name === 'sleep').length === 2
+      && list.filter(({ state }) => state === 'zombie').length === 1 && list.every(({ state }) => state === 'zombie' || state === 'sleeping');
+  }));
+  t.equal(list.length, 11);
   for (const name of names) {
     const found = list.filter(info => info.name === name.slice(0, 15));
     t.match(found, [{ innerParent: 1, state: 'sleeping', hostUid: Number(status(container.pid, 'Uid').split('\t')[1]) }], JSON.stringify(name));

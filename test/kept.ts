@@ -28,7 +28,7 @@ export interface Starter {
 
 /** A Node that starts these as `how` says, once it has said its first line. */
 export async function starter(kinds: readonly Kind[], how: 'end' | 'wait' | 'stay' | 'start', options: NodeSpawnOptions = {}): Promise<Starter> {
-  const node = spawn(process.execPath, [fixture('detached.mjs'), JSON.stringify(kinds), how], { stdio: ['ignore', 'pipe', 'inherit'], ...options });
+  const node = spawn(process.execPath, [fixture('detached.mjs'), JSON.stringify(kinds), how], { stdio: ['ignore', 'pipe', 'inherit'], ...options, env: { ...process.env, ...options.env, NODE_OPTIONS: '' } });
   let text = '';
   node.stdout!.on('data', (data: Buffer) => { text += String(data); });
   if (!await until(() => text.includes('\n') || node.exitCode !== null)) throw new Error('the fixture says nothing');

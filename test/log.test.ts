@@ -6,7 +6,7 @@ import { entriesOf, logSizeOf, name, textOf } from './kept.js';
 tidy('the log: order, streams, times, since, and following to the end', async t => {
   const id = name();
   const before = Date.now();
-  const child = await spawnContained('sh', ['-c', 'for i in 1 2 3; do echo out$i; sleep 0.05; echo err$i >&2; sleep 0.05; done; read x < /dev/null; sleep 0.3; echo last'], { id, detached: true }).ready;
+  const child = await spawnContained('sh', ['-c', 'for i in 1 2 3; do echo out$i; sleep 0.3; echo err$i >&2; sleep 0.3; done; read x < /dev/null; sleep 0.3; echo last'], { id, detached: true }).ready;
   const found = await attach(id);
   const followed = await entriesOf(found, { follow: true });
   t.same(followed.map(({ stream, data }) => `${stream} ${data}`), ['stdout out1\n', 'stderr err1\n', 'stdout out2\n', 'stderr err2\n', 'stdout out3\n', 'stderr err3\n', 'stdout last\n']);
@@ -14,7 +14,7 @@ tidy('the log: order, streams, times, since, and following to the end', async t 
   t.same(times, [...times].sort((a, b) => a - b));
   t.ok(times[0]! >= before && times.at(-1)! <= Date.now() && times.at(-1)! - times[0]! > 500);
   t.same(await entriesOf(child), followed);
-  t.same(await entriesOf(found, { since: followed[5]!.time }), followed.slice(5));
+  t.same(await entriesOf(found, { since: followed[5]!.time }), followed.filter(({ time }) => time >= followed[5]!.time));
   await child.exited;
   await found.remove();
 });
@@ -68,9 +68,9 @@ tidy('100 MB of output: what is kept is bounded, the newest, and whole', async t
 
 tidy('a slow writer is followed over every turn of the files without a gap', async t => {
   const id = name();
-  const child = await spawnContained('sh', ['-c', 'for i in $(seq 1 40); do seq -f %09.0f $((i*5000-4999)) $((i*5000)); sleep 0.03; done'], { id, detached: true, logSize: '256K' }).ready;
+  const child = await spawnContained('sh', ['-c', 'for i in $(seq 1 20); do seq -f %09.0f $((i*5000-4999)) $((i*5000)); sleep 0.25; done'], { id, detached: true, logSize: '256K' }).ready;
   const numbers = textOf(await entriesOf(await attach(id), { follow: true })).trim().split('\n').map(Number);
-  t.equal(numbers.length, 200_000);
+  t.equal(numbers.length, 100_000);
   t.ok(numbers.every((number, i) => number === i + 1));
   await child.exited;
   await child.remove();

@@ -32,17 +32,17 @@ for (const [title, options, skip] of ways) {
     const with_ = await options();
     const one = await limited(BUSY, 300, with_);
     t.match(one, { reason: 'cpu-timeout', code: null, signal: 'SIGTERM' });
-    t.ok(timeOf(one) >= 290 && timeOf(one) < 1500, `one process: ${timeOf(one)} ms`);
+    t.ok(timeOf(one) >= 290 && timeOf(one) < 3000, `one process: ${timeOf(one)} ms`);
 
     const word = mark();
     const four = await limited(`for i in 1 2 3 4; do ${BUSY} & done; sleep ${word}`, 300, with_);
     t.match(four, { reason: 'cpu-timeout' });
-    t.ok(timeOf(four) >= 290 && timeOf(four) < 1500, `four processes: ${timeOf(four)} ms`);
+    t.ok(timeOf(four) >= 290 && timeOf(four) < 3000, `four processes: ${timeOf(four)} ms`);
     t.same(processesWith(word), [], 'none is left');
 
     const many = await limited('while :; do /bin/true; done', 300, with_);
     t.match(many, { reason: 'cpu-timeout' });
-    t.ok(timeOf(many) >= 280 && timeOf(many) < 1500, `many short processes: ${timeOf(many)} ms`);
+    t.ok(timeOf(many) >= 280 && timeOf(many) < 3000, `many short processes: ${timeOf(many)} ms`);
 
     t.match(await limited('sleep 1', 500, with_), { reason: 'exit', code: 0 }, 'who sleeps uses nothing');
     t.match(await limited('exit 3', 500, with_), { reason: 'exit', code: 3 });
@@ -70,7 +70,7 @@ tidy('cpuTimeout asks first, and kills after killGrace, as timeout does', async 
   t.match(await limited(`trap "exit 7" TERM; ${BUSY}`, 500), { reason: 'cpu-timeout', code: 7, signal: null });
   const stubborn = await limited(`trap "" TERM; ${BUSY}`, 500, { killGrace: 200 });
   t.match(stubborn, { reason: 'cpu-timeout', signal: 'SIGKILL' });
-  t.ok(timeOf(stubborn) < 1300, `${timeOf(stubborn)} ms`);
+  t.ok(timeOf(stubborn) < 3000, `${timeOf(stubborn)} ms`);
   t.match(await limited(BUSY, 10_000, { timeout: 200 }), { reason: 'timeout' }, 'what comes first is the reason');
   t.match(await limited(BUSY, 100, { init: true }), { reason: 'cpu-timeout', signal: 'SIGTERM' }, 'below an init too');
 });
@@ -79,7 +79,7 @@ tidy('cpuTimeout holds while Node is busy: then the kernel ends the process that
   const child = spawnContained({ command: sh(BUSY), cpuTimeout: 200, stdio: 'ignore' });
   await child.ready;
   // An emulated processor (test/vm) loses most of the ticks that the kernel counts this by.
-  for (let i = 0; i < 200 && existsSync(`/proc/${child.pid}`); ++i) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 100);
+  for (let i = 0; i < 1200 && existsSync(`/proc/${child.pid}`); ++i) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 100);
   const outcome = await child.exited;
   t.match(outcome, { reason: 'cpu-timeout', signal: 'SIGKILL' });
   t.ok(timeOf(outcome) > 1000, `${timeOf(outcome)} ms`);
@@ -117,9 +117,9 @@ tidy('what a group told is in the usage, and what nobody tells is undefined', as
 });
 
 tidy('the time that cpu.max held it back is told', async t => {
-  const outcome = await run({ command: sh(BUSY), cgroup: { cpu: { max: 0.2 } }, timeout: 600, reject: false });
+  const outcome = await run({ command: sh(BUSY), cgroup: { cpu: { max: 0.2 } }, timeout: 1500, reject: false });
   t.equal(outcome.reason, 'timeout');
-  t.ok(outcome.usage.throttledMs! > 50 && outcome.usage.throttledMs! < 700, `${outcome.usage.throttledMs} ms`);
+  t.ok(outcome.usage.throttledMs! > 50 && outcome.usage.throttledMs! <= outcome.usage.wallMs + 100, `${outcome.usage.throttledMs} ms`);
 }, { skip: needsLimits });
 
 tidy('what was read from a disk is told', async t => {
@@ -127,7 +127,7 @@ tidy('what was read from a disk is told', async t => {
   const disk = openSync(path, 'r');
   try {
     const { usage } = await run({
-      command: sh('cat >/dev/null; echo 5000000 | cat'), cgroup: { io: { max: [{ device: numbers, rbps: '1G' }] } }, stdio: [disk, 'pipe', 'pipe'],
+      command: sh('dd bs=1M iflag=direct of=/dev/null 2>/dev/null; echo 5000000 | cat'), cgroup: { io: { max: [{ device: numbers, rbps: '1G' }] } }, stdio: [disk, 'pipe', 'pipe'],
     });
     t.ok(usage.ioReadBytes! >= 8 * 2 ** 20, `${usage.ioReadBytes} bytes`);
   } finally {

@@ -61,7 +61,7 @@ tidy('what fails to start leaves no name', async t => {
 
 tidy('two processes race for one name: one of them wins', async t => {
   const racers = await Promise.all([0, 1].map(async () => {
-    const node = spawn(process.execPath, [fixture('name.mjs')], { stdio: ['pipe', 'pipe', 'inherit'] });
+    const node = spawn(process.execPath, [fixture('name.mjs')], { stdio: ['pipe', 'pipe', 'inherit'], env: { ...process.env, NODE_OPTIONS: '' } });
     const lines = createInterface({ input: node.stdout })[Symbol.asyncIterator]();
     const next = async (): Promise<string> => (await lines.next()).value as string;
     t.equal(await next(), 'here');
@@ -111,7 +111,11 @@ void t.test('one in the foreground is found by another process, and its state go
     t.equal(found.pid, one.pids[1]);
     t.match((await containers()).find(info => info.id === id), { state: 'running', detached: false, labels: { a: 'b' }, pid: one.pids[0] });
     const exited = found.exited.then(({ reason, signal }) => `${reason} ${signal}`, (error: ContainedError) => error.code);
-    if (how === 'ends') process.kill(processesWith(word).find(pid => ofProcess(pid, 'cmdline').startsWith('sleep') && startTimeOf(pid) !== undefined)!, 'SIGKILL');
+    if (how === 'ends') {
+      const sleeping = (): number | undefined => processesWith(word).find(pid => ofProcess(pid, 'cmdline').startsWith('sleep') && startTimeOf(pid) !== undefined);
+      t.ok(await until(() => sleeping() !== undefined));
+      process.kill(sleeping()!, 'SIGKILL');
+    }
     if (how === 'killed' || how === 'ends') found.kill('SIGTERM');
     if (how === 'node') one.node.kill('SIGKILL');
     if (how === 'both') await killBoth(one);

@@ -45,7 +45,7 @@ tidy('a command that fails rejects with all there is to know', async t => {
 tidy('a command that is ended by a signal, or by its timeout, rejects and says so', async t => {
   await t.rejects(run({ command: sh('kill -9 $$'), init: true }), { name: 'CommandFailed', reason: 'signal', signal: 'SIGKILL', message: /SIGKILL/ });
   const word = mark();
-  await t.rejects(run({ command: sh(`echo before; sleep ${word}`), timeout: 300 }), { name: 'CommandFailed', reason: 'timeout', stdout: 'before\n', message: /timeout/ });
+  await t.rejects(run({ command: sh(`echo before; sleep ${word}`), timeout: 2000 }), { name: 'CommandFailed', reason: 'timeout', stdout: 'before\n', message: /timeout/ });
   t.same(processesWith(word), []);
 });
 

@@ -15,9 +15,10 @@ async function start(word: string, kinds: object[] = KINDS): Promise<{ worker: W
 
 tidy('a worker spawns, waits and ends', async t => {
   const { worker } = await start(mark());
+  const exit = once(worker, 'exit');
   worker.postMessage('finish');
   t.same(await once(worker, 'message'), [KINDS.map(() => 6)]);
-  t.same(await once(worker, 'exit'), [0]);
+  t.same(await exit, [0]);
 });
 
 for (const how of ['terminate', 'process.exit'] as const) {
@@ -25,7 +26,7 @@ for (const how of ['terminate', 'process.exit'] as const) {
     const [word, mine] = [mark(), mark()];
     const child = await spawnContained('sh', ['-c', `sleep ${mine} & read x; exit 3`]).ready;
     const { worker, groups } = await start(word);
-    t.ok(processesWith(word).length >= KINDS.length);
+    t.ok(await until(() => processesWith(word).length >= KINDS.length));
     t.ok(groups.every(existsSync));
     const exit = once(worker, 'exit');
     if (how === 'terminate') await worker.terminate();
@@ -45,9 +46,10 @@ tidy('two workers and the main thread at once; one is terminated, the others not
   const [first, second] = await Promise.all([start(one), start(two)]);
   await first.worker.terminate();
   t.ok(await until(() => processesWith(one).length === 0));
+  const exit = once(second.worker, 'exit');
   second.worker.postMessage('finish');
   t.same(await once(second.worker, 'message'), [KINDS.map(() => 6)]);
-  await once(second.worker, 'exit');
+  await exit;
   own.stdin!.end('x\n');
   t.equal((await own.exited).code, 2);
 });

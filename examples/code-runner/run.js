@@ -79,7 +79,7 @@ function runScript(file, { bind, data }, program, { port, mark }, limitsFor) {
     ],
     tmpfs: { '/tmp': '16M', '/dev/shm': '1M' },
     env: { HOME: '/tmp', [mark]: '1' },
-    timeout: 2000,
+    timeout: 4000,
     killGrace: 200,
     maxOutput: 64 * 1024,
     reject: false,

@@ -4,6 +4,7 @@ import type { ContainedEvent } from '../../types/live.js';
 import { containers } from '../attach.js';
 import { ContainedError } from '../errors.js';
 import { makeRegistry, registryPath } from '../host/registry.js';
+import { isOneAnnounced } from '../registry/records.js';
 import type { Command } from './command.js';
 import { toldCode } from './exit.js';
 import { printed, untilInterrupted } from './output.js';
@@ -44,13 +45,13 @@ async function followAll(json: boolean): Promise<void> {
   const known = new Set(all.filter(({ state }) => state !== 'starting').map(({ id, created }) => `${id} ${created.toISOString()}`));
   const now = all.filter(runs);
   let wake = (): void => {};
-  // A container's file `pid` is there when its command runs; what is watched is the directory of all, so it is looked for a little later.
+  // What a container is and that its command runs is written into its own directory; what is watched is the directory of all, so it is looked for a little later.
   makeRegistry();
   watch(registryPath(), () => wake());
   for (const { id } of now) await find(id).then(target => void follow(target, json), () => {});
   for (;;) {
     const changed = new Promise<void>(resolve => { wake = resolve; });
-    let starting = false;
+    let starting = await isOneAnnounced();  // before the list: it may be there in a moment
     for (const info of await containers()) {
       const key = `${info.id} ${info.created.toISOString()}`;
       if (known.has(key)) continue;

@@ -196,7 +196,8 @@ export class Governor {
     // What has a rate is not waited for.
     if (this.#limit.rate !== Infinity) return void setImmediate(done);
     this.#settle = done;
-    this.#patience = setTimeout(() => this.#finish(), PATIENCE);
+    // If the event loop was held up, what is there to be read is read first.
+    this.#patience = setTimeout(() => setImmediate(() => this.#finish()), PATIENCE);
     setImmediate(() => this.move());
   }
 

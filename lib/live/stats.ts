@@ -54,12 +54,13 @@ function ioOf(texts: readonly (string | undefined)[]): IoStats[] | undefined {
   return readBytes === undefined ? undefined : [{ device: '*', readBytes, writeBytes, reads: undefined, writes: undefined }];
 }
 
-type Sums = Pick<CgroupStats, 'cpu' | 'memory' | 'pids' | 'io'>;
+type Sums = Pick<CgroupStats, 'timeMs' | 'cpu' | 'memory' | 'pids' | 'io'>;
 
 /** Over those that are there. Who is gone is counted by the parent that has waited for it. */
 async function sums(subject: Subject): Promise<Sums> {
   const pids = await membersOf(subject);
   const texts = await textsOf(pids.flatMap(pid => ['stat', 'status', 'io'].map(file => `/proc/${pid}/${file}`)));
+  const timeMs = performance.now();
   const there = pids.flatMap((_, i) => {
     const stat = parseStat(texts[3 * i]), status = texts[3 * i + 1];
     return stat && status !== undefined ? [{ stat, status, io: texts[3 * i + 2] }] : [];
@@ -68,6 +69,7 @@ async function sums(subject: Subject): Promise<Sums> {
   const bytes = (...keys: string[]): number => there.reduce((sum, { status }) => keys.reduce((all, key) => all + (statusBytes(status, key) ?? 0), sum), 0);
   const userMs = total(there.map(({ stat }) => stat.totalUserMs))!, systemMs = total(there.map(({ stat }) => stat.totalSystemMs))!;
   return {
+    timeMs,
     cpu: { ...NOTHING.cpu, usageMs: userMs + systemMs, userMs, systemMs },
     memory: { ...NOTHING.memory, current: bytes('VmRSS'), anon: bytes('RssAnon'), file: bytes('RssFile', 'RssShmem'), swap: bytes('VmSwap') },
     pids: { ...NOTHING.pids, current: total(there.map(({ stat }) => stat.threads)) },
@@ -86,7 +88,7 @@ export async function statsOf(subject: Subject, reader: StatsReader | undefined)
   const sum = await sums(subject);
   return {
     ...told,
-    cpu: told.cpu.usageMs === undefined ? sum.cpu : told.cpu,
+    ...told.cpu.usageMs === undefined && { cpu: sum.cpu, timeMs: sum.timeMs },
     memory: told.memory.current === undefined ? filled(told.memory, sum.memory) : told.memory,
     pids: filled(told.pids, sum.pids),
     io: told.io ?? sum.io,

@@ -79,16 +79,22 @@ export const isBeingMade = ({ keeper, record: { boot, maker } }: Kept): boolean 
 /** Longer than a launcher needs from the directory to the state in it; until then it may be at work. */
 const HALF_MADE = 60_000;
 
-/** Directories whose maker was killed before it could write what they are. */
-export async function allHalfMade(): Promise<string[]> {
+/** Directories without a record, and since when: one is being made, or its maker was killed before it could write what it is. */
+async function halfMade(): Promise<{ directory: string; age: number }[]> {
   const directories = (await actions.orGone(readdir(registryPath()), [])).map(name => join(registryPath(), name));
-  const isHalf = async (directory: string): Promise<boolean> => {
-    const found = await lstat(directory).catch(() => undefined);
-    return found !== undefined && Date.now() - found.mtimeMs > HALF_MADE && await isOurs(directory) && await textOf(join(directory, 'state.json')) === '';
-  };
-  const half = await Promise.all(directories.map(isHalf));
-  return directories.filter((_, i) => half[i]);
+  const found = await Promise.all(directories.map(async directory => {
+    const made = await lstat(directory).catch(() => undefined);
+    const half = made !== undefined && await isOurs(directory) && await textOf(join(directory, 'state.json')) === '';
+    return half ? [{ directory, age: Date.now() - made.mtimeMs }] : [];
+  }));
+  return found.flat();
 }
+
+/** Those whose maker was killed. */
+export const allAbandoned = async (): Promise<string[]> => (await halfMade()).flatMap(({ directory, age }) => age > HALF_MADE ? [directory] : []);
+
+/** Whether one may be about to get its record. */
+export const isOneAnnounced = async (): Promise<boolean> => (await halfMade()).some(({ age }) => age <= HALF_MADE);
 
 /** All of this user's, the oldest first. */
 export async function allKept(): Promise<Kept[]> {
