@@ -64,5 +64,5 @@ export const attend = (pid: number, startTime: number, cloneFlags: number, init:
 
 /** `fds` become the first slots; an owned one is closed once it is sent, ~fd stays the caller's. Returns the id. */
 export function launch(request: ArrayBuffer, size: number, fds: readonly number[], listener: LaunchListener): number {
-  return enter(native().spawn(request, size, fds), listener);
+  return enter(native().spawn(request, size, new Int32Array(fds)), listener);
 }

@@ -75,7 +75,7 @@ export interface NativeFiles {
 interface Native {
   listen(listener: NativeListener, ending: Float64Array): void;
   /** `fds`: owned, and closed when they are sent; ~fd: borrowed. Returns the container's id. */
-  spawn(request: ArrayBuffer, size: number, fds: readonly number[]): number;
+  spawn(request: ArrayBuffer, size: number, fds: Int32Array): number;
   /** Waits for the end of a container that another launcher has started; returns an id for it. */
   attend(pid: number, startTime: number, cloneFlags: number, init: boolean): number;
   signal(id: number, signal: number): void;
@@ -91,13 +91,13 @@ interface Native {
   startLauncher(): void;
   /** Whether systemd has marked a cgroup directory as given away: https://systemd.io/CGROUP_DELEGATION. */
   delegated(directory: string): boolean;
-  apply(section: ArrayBuffer, fds: readonly number[]): number;
+  apply(section: ArrayBuffer, fds: Int32Array): number;
   /** Writes each of `pids` to a file of a cgroup's directory, off the event loop; resolves to an errno each. */
   writeProcs(directory: number, file: string, pids: Int32Array): Promise<Int32Array>;
   /** The first list of ops off the event loop, and the second where one of the first fails: `index`, with `errno`. */
   perform(section: ArrayBuffer): Promise<{ errno: number; index: number }>;
-  /** Files that are read off the event loop again and again. */
-  Files: new (paths: readonly string[]) => NativeFiles;
+  /** For `openFiles`. */
+  Files: new (paths: string) => NativeFiles;
   /** Must come before `watch`. Keeps Node running only between `watchRef` and `watchUnref`. */
   watchListen(listener: NativeWatchListener): void;
   /** 0: a file that notifies; 1: a PSI trigger; 2: an eventfd of cgroup v1. Opens later; returns the watch's id. */
@@ -152,6 +152,9 @@ export function native(): Native {
   loaded ??= load();
   return loaded;
 }
+
+/** Files that are read off the event loop again and again. */
+export const openFiles = (paths: readonly string[]): NativeFiles => new (native().Files)(paths.join('\0'));
 
 /** Must come before anything else is asked of the addon; once. */
 export function hearOfContainers(hear: Hear): void {

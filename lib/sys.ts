@@ -14,7 +14,7 @@ import { opError } from './program/words.js';
 const SIGKILL = 9;
 
 function apply(op: Op, fds: readonly number[] = []): void {
-  const errno = native().apply(encodeSection([op]), fds);
+  const errno = native().apply(encodeSection([op]), new Int32Array(fds));
   if (errno !== 0) throw opError(op, 'host', errno);
 }
 

@@ -30,9 +30,10 @@ const stateOf = (name: string): string | undefined =>
 const ended = (name: string): Promise<boolean> => until(async () => (await containers()).some(({ id, state }) => id === name && state === 'exited'));
 
 t.test('run -d: it goes on, is found, and is remembered until rm', async t => {
-  const name = started(t, ['--label', 'app=web', '--label', 'mine'], 'sh', '-c', 'echo out; echo err >&2; trap "exit 3" TERM; while :; do sleep 0.05; done');
+  const name = started(t, ['--label', 'app=web', '--label', 'mine'], 'sh', '-c', 'trap "exit 3" TERM; echo out; echo err >&2; while :; do sleep 0.05; done');
+  t.ok(await until(() => contained('logs', name).stderr === 'err\n'));
   t.equal(stateOf(name), 'running');
-  t.match(contained('ps').stdout, new RegExp(`^NAME +PID +COMMAND +CREATED +STATUS\n[^]*^${name} +\\d+ +sh -c echo out.* Up `, 'm'));
+  t.match(contained('ps').stdout, new RegExp(`^NAME +PID +COMMAND +CREATED +STATUS\n[^]*^${name} +\\d+ +sh -c trap .* Up `, 'm'));
   t.match(contained('rm', name), { code: 1, stdout: '', stderr: /^contained: remove the container .*: EBUSY \(it has not ended: .*--force\)\n$/ });
   t.same(contained('stop', name), done(`${name}\n`));
   t.notMatch(contained('ps').stdout, name);
@@ -99,15 +100,16 @@ t.test('exec: streams, flags, exit codes', async t => {
 });
 
 t.test('stop: its signal, its time, then SIGKILL', async t => {
-  const polite = started(t, ['--stop-signal', 'INT'], 'sh', '-c', 'trap "echo asked; exit 5" INT; while :; do sleep 0.05; done');
+  const polite = started(t, ['--stop-signal', 'INT'], 'sh', '-c', 'trap "echo asked; exit 5" INT; echo up; while :; do sleep 0.05; done');
+  t.ok(await until(() => contained('logs', polite).stdout === 'up\n'));
   t.same(contained('stop', polite), done(`${polite}\n`));
   t.match(contained('ps', '-a').stdout, new RegExp(`^${polite} .*Exited \\(5\\)$`, 'm'));
-  t.equal(contained('logs', polite).stdout, 'asked\n');
+  t.equal(contained('logs', polite).stdout, 'up\nasked\n');
   t.same(contained('stop', polite), done(`${polite}\n`), 'one that has ended is stopped');
   const stubborn = started(t, ['--stop-timeout', '0.3'], 'sh', '-c', 'trap "" TERM; while :; do sleep 0.05; done');
   const began = performance.now();
   t.same(contained('stop', stubborn), done(`${stubborn}\n`));
-  t.ok(performance.now() - began < 5000);
+  t.ok(performance.now() - began < 9000, 'not the ten seconds of others');
   t.same(contained('wait', stubborn), done('137\n'));
   const given = started(t, [], 'sh', '-c', 'trap "" TERM; while :; do sleep 0.05; done');
   t.same(contained('stop', '-t', '0', given), done(`${given}\n`));
@@ -245,7 +247,7 @@ t.test('ns: namespaces that stay', { skip: needsRoot }, async t => {
 });
 
 t.test('events: of those that are named until they end, and of all', async t => {
-  const name = started(t, [], 'sh', '-c', 'sleep 5; exit 4');  // longer than a busy machine needs to start two Nodes
+  const name = started(t, [], 'sh', '-c', 'sleep 15; exit 4');  // longer than a busy machine needs to start two Nodes
   const all = spawn(program[0], [...program.slice(1), 'events', '--json'], { stdio: ['ignore', 'pipe', 'inherit'], env });
   let seen = '';
   all.stdout.on('data', data => seen += data);
@@ -253,7 +255,7 @@ t.test('events: of those that are named until they end, and of all', async t => 
   t.equal(code, 0);
   t.match(stdout, new RegExp(`^\\S+Z ${name} exit 4 exit$`, 'm'));
   t.ok(await until(() => seen.includes(`"id":"${name}","type":"exit"`)));
-  const later = started(t, ['--rm'], 'sleep', '2');
+  const later = started(t, ['--rm'], 'sleep', '5');
   t.ok(await until(() => seen.includes(`"id":"${later}","type":"start"`)), 'one that starts later');
   t.ok(await until(() => seen.includes(`"id":"${later}","type":"exit"`)));
   // One of which at first there is nothing but the name.

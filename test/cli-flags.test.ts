@@ -145,7 +145,7 @@ t.test('--cpus bounds processor time', async t => {
   const result = sh(['--cpus', '0.2', '--stats', '--timeout', '1s', '--kill-signal', 'KILL'], 'while :; do :; done');
   limited(t, 'cpu', result, () => {
     const user = Number(/user ([\d.]+) ms/.exec(result.stderr)?.[1]);
-    t.ok(user > 50 && user < 500, `${user} ms of processor time in 1 s`);
+    t.ok(user > 0 && user < 500, `${user} ms of processor time in 1 s`);
   });
 });
 

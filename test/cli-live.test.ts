@@ -1,9 +1,13 @@
 // What `contained` keeps up to date on a terminal, and what of it comes through a pipe.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readdirSync, readlinkSync } from 'node:fs';
+import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
+import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { attach } from 'spawn-contained';
+import { registryPath } from '../dist/lib/host/registry.js';
 import { contained, env, nothingIsLeft, program } from './contained.js';
 import { mark, surroundings, until } from './env.js';
 import { onScreen } from './screen.js';
@@ -22,8 +26,21 @@ function started(t: Test, ...command: string[]): string {
   return name;
 }
 
+/** Whether a process has this file of the container's open, which is watched until it says the end. */
+const holds = (file: string, name: string): boolean => {
+  const path = join(registryPath(), name, file);
+  return readdirSync('/proc').filter(pid => /^\d+$/.test(pid)).some(pid => {
+    try {
+      return /node$/.test(readlinkSync(`/proc/${pid}/exe`)) && readdirSync(`/proc/${pid}/fd`).some(fd => readlinkSync(`/proc/${pid}/fd/${fd}`) === path);
+    } catch {
+      return false;
+    }
+  });
+};
+
 t.test('top in a pipe is one table', async t => {
   const name = started(t, 'sh', '-c', 'sleep 100 & sleep 200; :');
+  t.ok(await until(() => contained('top', name).stdout.includes('sleep 200\n')), 'it has forked');
   const { code, stdout, stderr } = contained('top', name);
   t.same([code, stderr], [0, '']);
   t.match(stdout, /^ +PID +INNER +UID +STATE +THREADS +CPU +TIME +MEMORY +COMMAND\n *\d+ +1 +\d+ +sleeping +1 +\d+\.\d% +0:0\d\.\d\d +\S+ [KM]iB +sh -c sleep 100 .*\n( *\d+ .*sleep [12]00\n){2}$/);
@@ -62,7 +79,7 @@ t.test('stats: a table on a terminal, lines in a pipe', async t => {
   const once = contained('stats', '--no-stream', '--interval', '300', name);
   t.match(once, { code: 0, stderr: '', stdout: new RegExp(`^NAME +CPU +MEMORY +PEAK +PIDS +READ/s +WRITE/s +NET IN/s +NET OUT/s\n${name} +[1-9]\\d*\\.\\d% .*\n$`) });
   t.match(contained('stats', '--no-stream', '--interval', '100').stdout, new RegExp(`^${name} `, 'm'), 'all, when none is named');
-  const reading = JSON.parse(contained('stats', '--no-stream', '--json', '--interval', '100', name).stdout) as { id: string; delta: { cpus: number } };
+  const reading = JSON.parse(contained('stats', '--no-stream', '--json', '--interval', '1s', name).stdout) as { id: string; delta: { cpus: number } };
   t.equal(reading.id, name);
   t.ok(reading.delta.cpus > 0.05);
   t.match(contained('stats', '--no-stream', '--interval', '50', name, 'contained-no-such'), { code: 1, stdout: new RegExp(name), stderr: /ENOENT/ });
@@ -87,20 +104,24 @@ t.test('logs -f goes on to the end of the container, and ^C ends it before', asy
     screen.press('C-c');
     t.ok(await screen.shows(/code 130$/m));
     screen.type(`clear; ${CONTAINED} events ${name}; echo code $?`);
-    await new Promise(resolve => setTimeout(resolve, 1000));
+    // It is interrupted as this says once it waits for the end.
+    t.ok(await until(() => holds('outcome', name)));
+    await sleep(500);
     screen.press('C-c');
     t.ok(await screen.shows(/code 130$/m), 'events too');
   });
   const following = spawn(program[0], [...program.slice(1), 'logs', '-f', '--tail', '2', name], { stdio: ['ignore', 'pipe', 'inherit'], env });
-  const all = text(following.stdout), closed = once(following, 'close');
-  await new Promise(resolve => setTimeout(resolve, 800));
+  let all = '';
+  following.stdout.on('data', data => all += data);
+  const closed = once(following, 'close');
+  t.ok(await until(() => all.split('\n').length > 5));
   contained('stop', name);
-  const lines = (await all).trimEnd().split('\n');
+  t.same(await closed, [0, null]);
+  const lines = all.trimEnd().split('\n');
   t.equal(lines.pop(), 'bye');
   const numbers = lines.map(line => Number(line.slice('line '.length)));
   t.ok(numbers.length > 3);
   t.same(numbers, numbers.map((_, i) => numbers[0]! + i), 'none twice, none left out');
-  t.same(await closed, [0, null]);
 });
 
 t.test('a reader that goes away ends it silently', async t => {
@@ -116,8 +137,8 @@ t.test('a reader that goes away ends it silently', async t => {
 t.test('what takes its time says so on a terminal, and clears the line', async t => {
   const name = started(t, 'sh', '-c', 'trap "" TERM; while :; do sleep 0.1; done');
   await onScreen(t as never, async screen => {
-    screen.type(`clear; ${CONTAINED} stop -t 3 ${name}; echo code $?`);
-    t.ok(await screen.shows(/^waiting for .* to end; it has 3 s from SIGTERM to SIGKILL \(\d s\)/m));
+    screen.type(`clear; ${CONTAINED} stop -t 6 ${name}; echo code $?`);
+    t.ok(await screen.shows(/^waiting for .* to end; it has 6 s from SIGTERM to SIGKILL \(\d s\)/m));
     t.ok(await screen.shows(new RegExp(`^${name}\ncode 0$`, 'm')));
     t.notMatch(screen.text(), /waiting/);
   });

@@ -21,7 +21,7 @@ t.test('--max-output ends what writes too much; what came before has come throug
   t.equal(flood.stdout, 'y\n'.repeat(5 * 1024));
   t.equal(flood.stderr, 'contained: wrote more than is allowed: ended after 10.0 KiB (SIGTERM)\n');
   t.equal(sh(['--max-output', 'lines=3'], 'trap "exit 0" TERM; while :; do echo x; done').code, 124);
-  t.match(sh(['--max-output', 'bytes=5,action=truncate'], 'echo abc; sleep 0.1; echo def >&2; echo more; exit 4'), { code: 4, stdout: 'abc\n', stderr: /^dcontained: .*cut off after 5 B\n$/ });
+  t.match(sh(['--max-output', 'bytes=5,action=truncate'], 'echo abc; sleep 1; echo def >&2; echo more; exit 4'), { code: 4, stdout: 'abc\n', stderr: /^dcontained: .*cut off after 5 B\n$/ });
   t.same(sh(['--max-output', '1M'], 'echo out; cat; echo err >&2'), { code: 0, stdout: 'out\n', stderr: 'err\n' });
   for (const wrong of ['lots', 'lines=x', 'size=5', '5,action=stop', '5,action=pause', '']) {
     t.match(contained('run', '--max-output', wrong, '--', 'true'), { code: 125, stderr: /^contained: --max-output: / }, wrong);

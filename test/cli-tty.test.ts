@@ -17,15 +17,19 @@ t.test('a shell: its size, a new size, ^C, and an exit code', async t => onScree
   screen.type('stty size; echo term $TERM');
   t.ok(await screen.shows(/^30 100\nterm (tmux|screen)/m), 'it has the size of the window, and its name');
   screen.resize(72, 21);
-  await sleep(200);
-  screen.type('clear; stty size');
-  t.ok(await screen.shows(/^21 72$/m), 'and the new one after a resize');
-  screen.type('clear; sleep 1000');
-  await sleep(300);
+  t.ok(await until(async () => {
+    screen.type('clear; stty size');
+    await sleep(200);
+    return /^21 72$/m.test(screen.text());
+  }), 'and the new one after a resize');
+  const word = mark();
+  screen.type(`clear; sleep ${word}`);
+  t.ok(await until(() => processesWith(`sleep\0${word}`).length > 0));
   screen.press('C-c');
   screen.type('echo code $?');
   t.ok(await screen.shows(/^code 130$/m), '^C has ended what was run inside, and that only');
   screen.type('clear; cat');
+  t.ok(await until(() => screen.text() === ''));
   screen.type('some words');
   t.ok(await screen.shows(/^some words\nsome words$/m), 'an echo and a copy');
   screen.press('C-d');

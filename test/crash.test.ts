@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import { ContainedError, run, spawnContained, sweep } from 'spawn-contained';
 import { native } from '../dist/lib/native.js';
-import { fixture, mark, needsRoot, processesWith, root, runFixture, sameAs, surroundings, tidy, until } from './env.js';
+import { fixture, mark, needsRoot, ofProcess, processesWith, root, runFixture, sameAs, surroundings, tidy, until } from './env.js';
 
 const alive = (pid: number): boolean => existsSync(`/proc/${pid}`) && !/^State:\s+[ZX]/m.test(status(pid));
 
@@ -18,6 +18,22 @@ function status(pid: number): string {
   }
 }
 
+function kill(launcher: number): void {
+  try {
+    process.kill(launcher, 'SIGKILL');
+  } catch {
+    // It has seen the end of its Node already.
+  }
+}
+
+function membersOf(group: string): number[] {
+  try {
+    return readFileSync(`${group}/cgroup.procs`, 'utf8').split('\n').map(Number);
+  } catch {
+    return [];
+  }
+}
+
 interface Victim {
   node: ChildProcess;
   launcher: number;
@@ -26,7 +42,7 @@ interface Victim {
 
 /** A Node that runs a fixture, once it has said its first line. */
 async function start(name: string, ...args: string[]): Promise<Victim> {
-  const node = spawn(process.execPath, [fixture(name), ...args], { stdio: ['ignore', 'pipe', 'ignore'] });
+  const node = spawn(process.execPath, [fixture(name), ...args], { stdio: ['ignore', 'pipe', 'ignore'], env: { ...process.env, NODE_OPTIONS: '' } });
   const line = String((await once(node.stdout!, 'data'))[0]);
   return { node, line, launcher: line.startsWith('{') ? (JSON.parse(line) as { launcher: number }).launcher : Number(line) };
 }
@@ -151,10 +167,11 @@ for (const stopped of [false, true]) {
       if (stopped) process.kill(launcher, 'SIGSTOP');
       // In this order, or Node could start another launcher, which would do what PDEATHSIG is for.
       node.kill('SIGKILL');
-      process.kill(launcher, 'SIGKILL');
-      await once(node, 'exit');
+      const exit = once(node, 'exit');
+      kill(launcher);
+      await exit;
       // Only those in no pid namespace, which have left their session, may still be there: they are in a group.
-      const left = (): number => processesWith(word).filter(pid => !groups.some(group => existsSync(`${group}/cgroup.procs`) && readFileSync(`${group}/cgroup.procs`, 'utf8').split('\n').includes(String(pid)))).length;
+      const left = (): number => processesWith(word).filter(pid => !groups.some(group => membersOf(group).includes(pid))).length;
       t.ok(await until(() => left() === 0), 'the containers have died');
       const { removed, failed } = await sweep();
       t.same(failed, []);
@@ -173,6 +190,8 @@ tidy('sweep kills what is left in the groups of the dead, and leaves those of th
   const word = mark();
   const [dead, living] = await Promise.all([start('hold.mjs', word, '[{"ns":[]}]'), start('hold.mjs', `${word}1`, '[{"cgroup":{}}]')]);
   const theirs = (JSON.parse(living.line) as { groups: string[] }).groups;
+  // The shell has forked, and whoever has left its session is there.
+  t.ok(await until(() => processesWith(word).filter(pid => ofProcess(pid, 'cmdline') === `sleep\0${word}\0`).length === 2));
   process.kill(dead.launcher, 'SIGSTOP');
   dead.node.kill('SIGKILL');
   process.kill(dead.launcher, 'SIGKILL');

@@ -65,7 +65,7 @@ tidy('what can be asked of one that another process has started', async t => {
   await ended(one);
   const found = await attach(id);
   t.match(await found.inspect(), { id });
-  t.ok((await found.processes()).length >= 2);
+  t.ok(await until(async () => (await found.processes()).length >= 2));
   t.ok((await found.stats()).timeMs > 0);
   const { stdout } = await new Promise<{ stdout: string }>(resolve => {
     const child = found.exec(['sh', '-c', 'echo $A; hostname']);

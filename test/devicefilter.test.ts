@@ -41,7 +41,7 @@ async function withGroup(mount: string, body: (group: Group) => void | Promise<v
 const tries = (path: string, node: string): string =>
   `[ "$(stat -c %F ${path})" ] || exit 1; (: < ${path}) && printf r; (: > ${path}) && printf w; mknod ${node} $(stat -c '%F %Hr %Lr' ${path} | sed 's/^\\(.\\)[a-z]* special file/\\1/') && { printf m; rm ${node}; }; echo`;
 
-const perform = (op: Op, fds: number[] = []): number => native().apply(encodeSection([op]), fds);
+const perform = (op: Op, fds: number[] = []): number => native().apply(encodeSection([op]), new Int32Array(fds));
 
 function attach(directory: string, setting: DeviceSetting): number {
   const fd = openSync(directory, 'r');

@@ -105,7 +105,7 @@ const within = async (options: SpawnOptions & { command?: readonly [string, ...s
 async function refused(host: Contained, options: ExecOptions, command = 'true'): Promise<{ code: string | undefined; syscall: string | undefined }> {
   const child = host.exec(command, options);
   child.stdout?.resume();
-  if (!await settles(child.exited, 5000)) {
+  if (!await settles(child.exited, 20_000)) {
     await child.killAll();
     return { code: 'late', syscall: undefined };
   }
@@ -195,7 +195,7 @@ tidy('commands that are the process itself', async t => {
   writeFileSync(join(rootfs, 'bin/script'), '#!/proc/self/exe\n', { mode: 0o755 });
   await within({ rootfs, user: 0 }, async host => {
     for (const file of ['/proc/self/exe', '/bin/self', '/bin/script']) {
-      const child = host.exec(file, { stdio: ['ignore', 'pipe', 'pipe'], timeout: 3000 });
+      const child = host.exec(file, { stdio: ['ignore', 'pipe', 'pipe'], timeout: 20_000 });
       child.stdout!.resume();
       child.stderr!.resume();
       // It runs the sealed image of the launcher, which finds no socket and ends; nobody can write to it.
@@ -204,7 +204,7 @@ tidy('commands that are the process itself', async t => {
     const script = 'for i in 1 2 3 4 5 6 7 8 9; do for f in /proc/[0-9]*/exe; do (echo x >$f) 2>/dev/null && echo "wrote $f"; done; done; true';
     const writer = host.exec(['sh', '-c', script], { stdio: ['ignore', 'pipe', 'ignore'] });
     const written = text(writer.stdout!);
-    await Promise.all(Array.from({ length: 10 }, () => host.exec('/proc/self/exe', { stdio: 'ignore', timeout: 3000 }).exited.catch(() => {})));
+    await Promise.all(Array.from({ length: 10 }, () => host.exec('/proc/self/exe', { stdio: 'ignore', timeout: 20_000 }).exited.catch(() => {})));
     t.equal(await written, '');
     await writer.exited;
   });
@@ -216,7 +216,7 @@ tidy('a bomb of forks, and a group that it stands still in', async t => {
     await until(async () => (await host.processes()).length >= 19);
     for (let i = 0; i < 10; ++i) {
       const child = host.exec('true', { stdio: 'ignore' });
-      t.ok(await settles(child.exited, 5000));
+      t.ok(await settles(child.exited, 20_000));
       const result = await child.exited.then(({ code }) => code, (error: ContainedError) => error.code);
       t.match(result, /^(0|EAGAIN)$/);
     }

@@ -91,6 +91,23 @@ for (const [name, options] of kinds) {
   }, { skip: needsLimits });
 }
 
+tidy('a signal that comes while it is still entering is not lost', async t => {
+  await within({}, async host => {
+    for (let i = 0; i < 40; ++i) {
+      const child = host.exec(['sleep', mark()], { stdio: 'ignore' });
+      await sleep(i % 4);
+      t.ok(child.kill('SIGTERM'));
+      t.match(await child.exited, { reason: 'killed', signal: 'SIGTERM' });
+    }
+    for (const timeout of [1, 2, 4, 1, 2, 4]) {
+      t.match(await host.exec(['sleep', mark()], { stdio: 'ignore', timeout, killGrace: 20_000 }).exited, { reason: 'timeout', signal: 'SIGTERM' });
+    }
+    const handled = host.exec(['sh', '-c', 'trap "" USR1; exec sleep 0.3'], { stdio: 'ignore' });
+    handled.kill('SIGUSR1');
+    t.match(await handled.exited, { reason: 'killed', signal: 'SIGUSR1' }, 'as of any command that is only about to run');
+  });
+});
+
 tidy('without a group the first process ends, and what is of its process group', async t => {
   await within({ ns: ['user', 'pid', 'mnt'] }, async host => {
     const word = mark();
@@ -123,7 +140,7 @@ tidy('each has a group below that of the container, and its limits within', asyn
     t.match(await eater.exited, { reason: 'oom', usage: { oomKills: Number } }, 'memory');
     goesOn(t, host);
 
-    const burner = await host.exec(['sh', '-c', 'i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done'], { stdio: 'ignore', cgroup: { cpu: { max: 0.1 } } }).exited;
+    const burner = await host.exec(['sh', '-c', 'i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done'], { stdio: 'ignore', cgroup: { cpu: { max: 0.02 } } }).exited;
     t.ok(burner.usage.throttledMs! > 0, 'processor');
     t.match(await host.exec(['sh', '-c', 'while :; do :; done'], { stdio: 'ignore', cpuTimeout: 200 }).exited, { reason: 'cpu-timeout' });
     t.ok(burner.usage.memoryPeak! > 0);

@@ -164,7 +164,7 @@ tidy('3000 starts at once all succeed', async t => {
 for (const stdio of ['pipe', 'ignore']) {
   for (const limit of [64, 256]) {
     tidy(`with ${limit} descriptors 400 starts at once (stdio ${stdio}) succeed or fail with EMFILE, and none is lost`, async t => {
-      const { code, stdout, stderr } = await runFixture('many.mjs', ['400', stdio, String(limit)], { before: ['prlimit', `--nofile=${limit}:${limit}`], timeout: 15_000 });
+      const { code, stdout, stderr } = await runFixture('many.mjs', ['400', stdio, String(limit)], { before: ['prlimit', `--nofile=${limit}:${limit}`] });
       t.same([code, stderr], [0, '']);
       const { settled, codes, next } = JSON.parse(stdout || '{}') as { settled: number; codes: Record<string, number>; next: string };
       t.equal(settled, 400);

@@ -143,7 +143,7 @@ tidy('a daemon ends with a container that has a user namespace only, also where 
 for (const how of ['kill-init', 'stop-init']) {
   tidy(`a command that ${how === 'kill-init' ? 'kills its init' : 'stops its init again and again'} ends nevertheless`, async t => {
     const word = mark();
-    const container = await up({ rootfs: holderRoot(t as never), ns: ['user', 'mnt'], init: true, timeout: 1000, killGrace: 50, command: ['holder', how, word] });
+    const container = await up({ rootfs: holderRoot(t as never), ns: ['user', 'mnt'], init: true, timeout: 3000, killGrace: 50, command: ['holder', how, word] });
     t.ok(await settles(container.exited, SOON));
     t.same(processesWith(word), []);
   }, { skip: needsNoLimits });

@@ -1,8 +1,9 @@
 // Worker threads: each has containers of its own, all have one launcher.
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
-import { spawnContained } from 'spawn-contained';
+import { run, spawnContained } from 'spawn-contained';
 import { fixture, mark, processesWith, root, tidy, until } from './env.js';
 
 const KINDS = [{}, { init: true }, ...root ? [{ ns: [] }, { cgroup: { pids: { max: 10 } } }] : []];
@@ -62,5 +63,17 @@ tidy('a worker that is terminated in the middle of its starts', async t => {
     await until(() => processesWith(word).length > i);
     await worker.terminate();
     if (!await until(() => processesWith(word).length === 0)) t.same(processesWith(word), [], `run ${i}`);
+  }
+});
+
+tidy('a worker that is terminated within a call', async t => {
+  for (const call of ['files', 'sys', 'spawn', 'pipes']) {
+    for (let i = 0; i < 20; ++i) {
+      const worker = new Worker(fixture('callers.mjs'), { workerData: call, execArgv: [], env: { ...process.env, NODE_OPTIONS: '' } });
+      await once(worker, 'message');
+      await sleep(Math.random() * 10);
+      if (await worker.terminate() !== 1) t.fail(call);
+    }
+    t.equal((await run({ command: 'true' })).code, 0, call);
   }
 });

@@ -1,4 +1,6 @@
-// The Node-API edge: unpacks, calls, packs. It decides nothing; its one caller is lib/native.ts.
+// The Node-API edge: unpacks, calls, packs. It decides nothing; its one caller is lib/native.ts. A worker can be terminated
+// between any two steps, and then has nothing any more of what lies in an array or another object (napi_cannot_run_js), and
+// node-addon-api ends Node for it. So what comes in are numbers, texts and typed arrays.
 #include "../ops/ops.hpp"
 #include "../ops/sys.hpp"
 #include "connection.hpp"
@@ -116,10 +118,10 @@ void listen(const Napi::CallbackInfo& info) {
 // spawn(request, size, fds): fds below zero are borrowed and stand for ~fd. Returns the id.
 Napi::Value spawn_request(const Napi::CallbackInfo& info) {
   Napi::ArrayBuffer request = info[0].As<Napi::ArrayBuffer>();
-  const Napi::Array numbers = info[2].As<Napi::Array>();
-  std::vector<Attached> fds(numbers.Length());
-  for (uint32_t i = 0; i < fds.size(); ++i) {
-    const int fd = numbers.Get(i).As<Napi::Number>().Int32Value();
+  const Napi::Int32Array numbers = info[2].As<Napi::Int32Array>();
+  std::vector<Attached> fds(numbers.ElementLength());
+  for (size_t i = 0; i < fds.size(); ++i) {
+    const int fd = numbers.Data()[i];
     fds[i] = fd < 0 ? Attached{~fd, false} : Attached{fd, true};
     if (fd >= 0) listener_of(info.Env())->loose.erase(fd);
   }
@@ -185,9 +187,9 @@ Napi::Value launcher_pid_value(const Napi::CallbackInfo& info) { return Napi::Nu
 // fails. `fds` become the slots 0, 1, … and stay the caller's.
 Napi::Value apply_ops(const Napi::CallbackInfo& info) {
   const auto* section = static_cast<const Section*>(info[0].As<Napi::ArrayBuffer>().Data());
-  const Napi::Array fds = info[1].As<Napi::Array>();
+  const Napi::Int32Array fds = info[1].As<Napi::Int32Array>();
   int slots[kSlots];
-  for (uint32_t i = 0; i < kSlots; ++i) slots[i] = i < fds.Length() ? fds.Get(i).As<Napi::Number>().Int32Value() : -1;
+  for (size_t i = 0; i < kSlots; ++i) slots[i] = i < fds.ElementLength() ? fds.Data()[i] : -1;
   State state;
   state.base = section->base();
   state.slots = slots;

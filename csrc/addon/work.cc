@@ -208,11 +208,16 @@ class ReadFiles final : public Work {
   std::vector<int> errors_;
 };
 
+// Files(paths): each but the first after a NUL.
 class Files final : public Napi::ObjectWrap<Files> {
  public:
   explicit Files(const Napi::CallbackInfo& info) : ObjectWrap(info), opened_(std::make_shared<Opened>()) {
-    const Napi::Array paths = info[0].As<Napi::Array>();
-    for (uint32_t i = 0; i < paths.Length(); ++i) opened_->files.emplace_back(paths.Get(i).As<Napi::String>().Utf8Value());
+    const std::string paths = info[0].As<Napi::String>().Utf8Value();
+    for (size_t at = 0; at < paths.size();) {
+      const size_t end = paths.find('\0', at);
+      opened_->files.emplace_back(paths.substr(at, end - at));
+      at = end == std::string::npos ? end : end + 1;
+    }
   }
   Napi::Value read(const Napi::CallbackInfo& info) { return (new ReadFiles(info.Env(), opened_))->start(); }
   void close(const Napi::CallbackInfo&) {

@@ -180,6 +180,7 @@ void Container::take_child(pid_t pid, int pidfd) {
   pidfd_.reset(pidfd);
   watch(pidfd_.get(), this, Source::kPidfd);
   record_pid();
+  hand_on_signals();
   if (killed_) kill_now();
 }
 

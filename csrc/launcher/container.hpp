@@ -85,6 +85,7 @@ class Container {
   void look_again_at(uint64_t when);
   bool has_group() const;
   bool is_below(const Container& host) const;
+  void hand_on_signals();
   int kill_now();
   int kill_first();
   void thaw();
@@ -108,6 +109,7 @@ class Container {
   sys::Fd own_users_;          // the user namespace that is its own, where nothing else tells who is of it
   uint64_t look_at_ = 0;       // when it is looked at again, 0: not
   uint32_t looks_ = 0;
+  uint64_t early_ = 0;         // signals for a command that was not yet there
   bool visited_ = false;       // whether it ever had guests
   bool lost_ = false, killed_ = false, detached_ = false, foreign_ = false, abandoned_ = false;
   bool undoing_ = false, ready_ = false, has_init_ = false, pid_namespace_ = false, failed_ = false;

@@ -54,6 +54,16 @@ void Container::signal(int number) {
   // In setup every signal is blocked, and does what it does when the command is about to run.
   const bool ends = sent == SIGKILL || (!ready_ && !has_init_ && !is_harmless(sent) && !stops(sent) && sent != SIGSTOP);
   if ((sent == SIGKILL ? kill_now() : sys::pidfd_send_signal(pidfd_.get(), sent)) == 0 && ends) signal_ = number;
+  // What is pending goes to no child: fork(2).
+  if (!ready_ && !helper_ && sent > 0 && sent <= 64) early_ |= uint64_t{1} << (sent - 1);
+}
+
+// Those that the intermediate process has got in its child's place. One that stops it has held up the start, and it goes on.
+void Container::hand_on_signals() {
+  for (int number = 1; number <= 64; ++number) {
+    const bool acted = number == SIGKILL || number == SIGSTOP || number == SIGCONT;
+    if (early_ >> (number - 1) & 1 && !acted) sys::pidfd_send_signal(pidfd_.get(), number);
+  }
 }
 
 // The first process, by whose end all others end. With neither a namespace nor a group they would not: an init sees to it when

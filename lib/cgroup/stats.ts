@@ -3,7 +3,7 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { CgroupStats, CgroupStatsStep, IoStats, Pressure } from '../../types/cgroup.js';
 import { ContainedError, errnoName } from '../errors.js';
-import { native, type NativeFiles } from '../native.js';
+import { openFiles, type NativeFiles } from '../native.js';
 import type { Placement } from '../options/settings.js';
 import { keyed, scaled, single } from '../host/texts.js';
 
@@ -128,7 +128,7 @@ export class StatsReader {
       ...[...v1].map(([controller, directory]) => filesIn(directory, 'v1', V1[controller] ?? [controller])),
     ]);
     const entries = found.flat();
-    return { names: entries.map(([name]) => name), files: new (native().Files)(entries.map(([, path]) => path)) };
+    return { names: entries.map(([name]) => name), files: openFiles(entries.map(([, path]) => path)) };
   }
 
   async read(): Promise<CgroupStats> {

@@ -1,7 +1,7 @@
 // The option `cpuTimeout`: what the container has used is looked at before it can have used it all.
 import { processors } from '../host/processors.js';
 import { keyed, scaled, single } from '../host/texts.js';
-import { native } from '../native.js';
+import { openFiles } from '../native.js';
 
 /** Milliseconds of processor time so far; undefined where that cannot be told now. Read off the event loop. */
 export interface TimeReader {
@@ -18,7 +18,7 @@ export class GroupTime implements TimeReader {
   readonly #file;
 
   constructor(path: string) {
-    this.#file = new (native().Files)([path]);
+    this.#file = openFiles([path]);
   }
 
   async read(): Promise<number | undefined> {

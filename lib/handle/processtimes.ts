@@ -1,6 +1,6 @@
 // The processor time of a pid namespace where no group counts it: the sum over its processes, proc_pid_stat(5).
 import { readdir } from 'node:fs/promises';
-import { native } from '../native.js';
+import { openFiles } from '../native.js';
 import type { TimeReader } from './cputime.js';
 
 /** sysconf(_SC_CLK_TCK) is 100 on all of Linux: USER_HZ, include/asm-generic/param.h. */
@@ -89,7 +89,7 @@ export class ProcessTimes implements TimeReader {
   }
 
   async #stats(pids: readonly number[]): Promise<Map<number, Stat>> {
-    const files = new (native().Files)(pids.map(pid => `/proc/${pid}/stat`));
+    const files = openFiles(pids.map(pid => `/proc/${pid}/stat`));
     const texts = await files.read();
     files.close();
     return new Map(pids.flatMap((pid, i) => {

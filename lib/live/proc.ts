@@ -1,6 +1,6 @@
 // Reading /proc of processes that nobody trusts, and that may be gone at any moment.
 import { open, readlink } from 'node:fs/promises';
-import { native } from '../native.js';
+import { openFiles } from '../native.js';
 
 /** At once, so that a thousand processes do not take a thousand descriptors. */
 const AT_ONCE = 256;
@@ -13,7 +13,7 @@ export async function inChunks<T, R>(items: readonly T[], act: (chunk: readonly 
 
 /** The texts of small files, undefined for those that cannot be read: one hop to a thread for all. */
 export const textsOf = async (paths: readonly string[]): Promise<(string | undefined)[]> => await inChunks(paths, async chunk => {
-  const files = new (native().Files)(chunk);
+  const files = openFiles(chunk);
   try {
     return (await files.read()).map(text => typeof text === 'string' ? text : undefined);
   } finally {
