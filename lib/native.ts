@@ -69,6 +69,8 @@ export type NativeWatchListener = (id: number, opened: boolean, events: number, 
 export interface NativeFiles {
   /** The text of each, or its negative errno. */
   read(): Promise<(string | number)[]>;
+  /** Milliseconds since they were last read: JavaScript may hear of it late. */
+  age(): number;
   close(): void;
 }
 

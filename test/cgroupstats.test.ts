@@ -61,6 +61,18 @@ grouping('processor time grows with what is computed, and its share is told step
   t.ok(end >= steps.at(-1)!.cpu.usageMs!, 'the time of those that are gone counts');
 }, root);
 
+grouping('the time is that of the reading, however late JavaScript hears of it', async t => {
+  const made = await group();
+  await made.stats();
+  const before = performance.now();
+  const reading = made.stats();
+  for (let i = 0; i < 10; ++i) await undefined;  // until it has been handed to its thread
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1000);
+  const now = performance.now();
+  const { timeMs } = await reading;
+  t.ok(timeMs > before && timeMs < now - 100, `${now - timeMs} ms ago`);
+}, root);
+
 grouping('the steps end when the group is removed, by us or by others', async t => {
   for (const remove of [(made: Cgroup) => made.remove(), async (made: Cgroup) => await (await reopened(made)).remove()]) {
     const made = await group();

@@ -6,6 +6,7 @@
 #include "../ops/sys.hpp"
 
 #include <atomic>
+#include <chrono>
 #include <memory>
 #include <mutex>
 #include <stdio.h>
@@ -157,9 +158,12 @@ class File {
   bool counted_ = false;
 };
 
+using Clock = std::chrono::steady_clock;
+
 struct Opened {
   std::mutex mutex;
   std::vector<File> files;
+  std::atomic<Clock::rep> read_at{0};
 };
 
 // A whole text, or -errno. A file of a cgroup is made anew from its start by each read, so a short one is the last.
@@ -190,6 +194,7 @@ class ReadFiles final : public Work {
       errors_[i] = fd ? read_whole(fd.get(), &texts_[i]) : -errno;
       if (fd) opened_->files[i].keep(static_cast<sys::Fd&&>(fd), most);
     }
+    opened_->read_at = Clock::now().time_since_epoch().count();
   }
 
  protected:
@@ -220,6 +225,11 @@ class Files final : public Napi::ObjectWrap<Files> {
     }
   }
   Napi::Value read(const Napi::CallbackInfo& info) { return (new ReadFiles(info.Env(), opened_))->start(); }
+  // age(): milliseconds since the last reading.
+  Napi::Value age(const Napi::CallbackInfo& info) {
+    const Clock::duration since = Clock::now().time_since_epoch() - Clock::duration(opened_->read_at.load());
+    return Napi::Number::New(info.Env(), std::chrono::duration<double, std::milli>(since).count());
+  }
   void close(const Napi::CallbackInfo&) {
     const std::lock_guard<std::mutex> lock(opened_->mutex);
     for (File& file : opened_->files) file.close();
@@ -234,7 +244,7 @@ class Files final : public Napi::ObjectWrap<Files> {
 void export_work(Napi::Env env, Napi::Object exports) {
   exports["writeProcs"] = Napi::Function::New(env, write_procs);
   exports["perform"] = Napi::Function::New(env, perform_ops);
-  exports["Files"] = Files::DefineClass(env, "Files", {Files::InstanceMethod("read", &Files::read), Files::InstanceMethod("close", &Files::close)});
+  exports["Files"] = Files::DefineClass(env, "Files", {Files::InstanceMethod("read", &Files::read), Files::InstanceMethod("age", &Files::age), Files::InstanceMethod("close", &Files::close)});
 }
 
 }  // namespace contained

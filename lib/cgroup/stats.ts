@@ -74,13 +74,13 @@ function hugetlb(texts: Texts): Record<string, number> | undefined {
 /** v1 counts at whichever of the two limits was met, and on some kernels (6.18) at neither, so that 0 tells nothing. */
 const failures = (memory: string | undefined, swap: string | undefined): number | undefined => (single(memory) ?? 0) + (single(swap) ?? 0) || undefined;
 
-function shape(texts: Texts): CgroupStats {
+function shape(texts: Texts, timeMs: number): CgroupStats {
   const v2 = (file: string): string | undefined => texts.get(`v2/${file}`);
   const v1 = (file: string): string | undefined => texts.get(`v1/${file}`);
   const cpu = v2('cpu.stat'), throttling = [cpu, v1('cpu.stat')].find(text => keyed(text, 'nr_periods') !== undefined);
   const memory = v2('memory.stat'), memoryV1 = v1('memory.stat'), events = v2('memory.events'), oomV1 = v1('memory.oom_control');
   return {
-    timeMs: performance.now(),
+    timeMs,
     cpu: {
       usageMs: scaled(keyed(cpu, 'usage_usec'), 1e-3) ?? scaled(single(v1('cpuacct.usage')), 1e-6),
       userMs: scaled(keyed(cpu, 'user_usec'), 1e-3) ?? scaled(single(v1('cpuacct.usage_user')), 1e-6),
@@ -140,10 +140,11 @@ export class StatsReader {
     });
     const { names, files } = await this.#opened;
     const texts = await files.read();
+    const timeMs = performance.now() - files.age();
     // A single file may be unreadable (EOPNOTSUPP of pressure that is turned off); all of them are when the group is gone.
     const failure = texts.every(text => typeof text === 'number') ? texts[0] as number | undefined : undefined;
     if (failure !== undefined) throw gone(where, errnoName(-failure), failure);
-    return shape(new Map(names.flatMap((name, i) => typeof texts[i] === 'string' ? [[name, texts[i]] as const] : [])));
+    return shape(new Map(names.flatMap((name, i) => typeof texts[i] === 'string' ? [[name, texts[i]] as const] : [])), timeMs);
   }
 
   close(): void {
