@@ -83,6 +83,8 @@ interface Native {
   signal(id: number, signal: number): void;
   /** Puts read end, write end, … of `count` pipes into `ends`. 0, or a negative errno and there is none. */
   pipes(count: number, ends: Int32Array): number;
+  /** A copy of a descriptor, or a negative errno. */
+  duplicate(fd: number): number;
   /** A stream has taken over this end of a pipe, or a terminal. */
   claim(fd: number): void;
   close(...fds: number[]): void;

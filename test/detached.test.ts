@@ -6,7 +6,7 @@ import { Worker } from 'node:worker_threads';
 import t from 'tap';
 import { attach, ContainedError, containers, createCgroup, createNamespaces, spawnContained } from 'spawn-contained';
 import { native } from '../dist/lib/native.js';
-import { fixture, mark, needsLimits, processesWith, root, tidy, until } from './env.js';
+import { fixture, mark, needsLimits, processesWith, root, runFixture, tidy, until } from './env.js';
 import { alive, directoryOf, ended, entriesOf, groupsOf, type Kind, leftOf, logSizeOf, name, nothingLeft, starter, stateOf, textOf } from './kept.js';
 
 tidy('Node has gone: how it ended is told to all who wait, and to those who come later', async t => {
@@ -107,6 +107,22 @@ tidy('a signal whose default action had to be carried out is told by its name, w
   t.match(await child.exited, { signal: 'SIGTERM', reason: 'killed' });
   t.match((await containers()).find(info => info.id === id), { state: 'exited', signal: 'SIGTERM', exitCode: null });
   t.match(await (await attach(id)).exited, { signal: 'SIGTERM', reason: 'killed' });
+  await child.remove();
+});
+
+tidy('a signal arrives, also when its sender ends at once', async t => {
+  const id = name();
+  const child = await spawnContained('sh', ['-c', 'trap "echo heard" USR1; echo up; while :; do sleep 0.02; done'], { id, detached: true }).ready;
+  const heard = async (): Promise<string> => textOf(await entriesOf(child));
+  t.ok(await until(async () => await heard() === 'up\n'));
+  let wanted = 'up\n';
+  for (let i = 0; i < 10; ++i) {
+    wanted += 'heard\n';
+    t.equal((await runFixture('lastwords.mjs', [id, 'SIGUSR1'])).code, 0);
+    if (!await until(async () => await heard() === wanted, 10_000)) t.equal(await heard(), wanted);
+  }
+  t.equal((await runFixture('lastwords.mjs', [id, 'SIGKILL'])).code, 0);
+  t.match(await child.exited, { code: null, signal: 'SIGKILL' });
   await child.remove();
 });
 

@@ -104,6 +104,26 @@ tidy('the streams are there at once, what is written early is not lost, and end(
   t.match(await child.exited, { reason: 'exit', code: 0 });
 });
 
+tidy('whoever closes its terminal is not hung up on, and may open it again', async t => {
+  const closed = 'exec <&- >&- 2>&-; sleep 0.3';
+  const host = await spawnContained('sleep', [mark()], { stdio: 'ignore' }).ready;
+  const starts: [string, (script: string) => Contained][] = [
+    ['with init', script => sh(script)], ['without', script => sh(script, { init: false })], ['in no namespace', script => sh(script, { ns: root ? [] : ['user'] })],
+    ['by exec', script => host.exec(['sh', '-c', script], { tty: true })],
+  ];
+  for (const [way, start] of starts) {
+    const first = start(`echo said; ${closed}; exit 3`);
+    t.equal(await text(first.stdout!), 'said\r\n');
+    t.match(await first.exited, { reason: 'exit', code: 3 }, way);
+    const again = start(`${closed}; seq -w 1 20000 >/dev/tty; read x </dev/tty; ${closed}; echo $x >/dev/tty; exit 4`);
+    again.stdin!.write('typed\n');
+    const said = await text(again.stdout!);
+    t.equal(said.replace('typed\r\n', '').length, 20_000 * 7 + 7, 'all of it');
+    t.match(await again.exited, { reason: 'exit', code: 4 }, `${way}, again`);
+  }
+  await host.killAll();
+});
+
 tidy('the events are those of a container with pipes, in the same order', async t => {
   const order = async (options: SpawnOptions): Promise<unknown[]> => {
     const child = spawnContained('sh', ['-c', 'echo hi; exit 3'], options);

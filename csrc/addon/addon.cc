@@ -164,6 +164,13 @@ Napi::Value make_pipes(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), 0);
 }
 
+// duplicate(fd): a copy, or -errno.
+Napi::Value duplicate(const Napi::CallbackInfo& info) {
+  const int copy = fcntl(info[0].As<Napi::Number>().Int32Value(), F_DUPFD_CLOEXEC, 0);
+  if (copy >= 0) listener_of(info.Env())->loose.insert(copy);
+  return Napi::Number::New(info.Env(), copy < 0 ? -errno : copy);
+}
+
 // claim(fd): a stream has it now, and closes it.
 void claim(const Napi::CallbackInfo& info) {
   listener_of(info.Env())->loose.erase(info[0].As<Napi::Number>().Int32Value());
@@ -225,6 +232,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports["attend"] = Napi::Function::New(env, attend_container);
   exports["signal"] = Napi::Function::New(env, signal_container);
   exports["pipes"] = Napi::Function::New(env, make_pipes);
+  exports["duplicate"] = Napi::Function::New(env, duplicate);
   exports["claim"] = Napi::Function::New(env, claim);
   exports["close"] = Napi::Function::New(env, close_fds);
   exports["ref"] = Napi::Function::New(env, ref);

@@ -10,6 +10,7 @@
 #include "start.hpp"
 #include "thread.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <deque>
 #include <fcntl.h>
@@ -105,6 +106,10 @@ void send_signal(uint32_t id, int number) {
   if (signals.empty() && try_send(bytes, sizeof header, {}) == 0) return;
   signals.push_back({0, {bytes, bytes + sizeof header}, {}});
   wake();
+}
+
+bool has_signal(const std::deque<Waiting>& waiting) {
+  return std::any_of(waiting.begin(), waiting.end(), [](const Waiting& packet) { return reinterpret_cast<const Header*>(packet.bytes.data())->request == Request::kSignal; });
 }
 
 void send_kill(uint32_t id) { send_signal(id, SIGKILL); }
@@ -301,8 +306,14 @@ void signal(uint32_t id, int number) {
   send_signal(id, number);
 }
 
+// Whoever sends a signal and ends at once means it to arrive, also where the launcher has yet to be started.
 void forget(Listener* listener) {
-  const std::lock_guard<std::mutex> lock(mutex);
+  std::unique_lock<std::mutex> lock(mutex);
+  for (int left = 1000; left > 0 && (has_signal(queue) || has_signal(signals)); --left) {
+    lock.unlock();
+    usleep(1000);
+    lock.lock();
+  }
   forget_listener(listener, send_kill);
 }
 

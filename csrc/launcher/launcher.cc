@@ -195,7 +195,23 @@ bool receive() {
   return true;
 }
 
+// What Node has said last. Nothing is started any more, but those that outlive it get their signals.
+void take_last_signals() {
+  int fds[kAttached];
+  for (;;) {
+    const sys::Received got = sys::receive_rights(kSocket, packet, sizeof packet, fds, kAttached, MSG_DONTWAIT);
+    // ECONNRESET, once: Node has not heard all that we had to say: unix(7).
+    if (got.size < 0 && (errno == EINTR || errno == ECONNRESET)) continue;
+    if (got.size <= 0) return;
+    for (size_t i = 0; i < got.count; ++i) close(fds[i]);
+    if (static_cast<size_t>(got.size) < sizeof(Header)) continue;
+    const Request request = reinterpret_cast<const Header*>(packet)->request;
+    if (request == Request::kWatch || request == Request::kSignal) obey(packet, nullptr, 0);
+  }
+}
+
 void lose_node() {
+  take_last_signals();
   orphaned = true;
   drop_reports();
   unwatch(kSocket);
@@ -227,7 +243,6 @@ int sooner(int a, int b) { return a < 0 || (b >= 0 && b < a) ? b : a; }
 void heed(const epoll_event& event) {
   auto* const container = reinterpret_cast<Container*>(event.data.u64 & ~kSourceMask);
   if (!container) {
-    // Requests that are still queued when Node dies are not started any more.
     if ((event.events & (EPOLLHUP | EPOLLRDHUP)) || ((event.events & EPOLLIN) && !receive())) lose_node();
     return;
   }

@@ -227,6 +227,7 @@ export abstract class LaunchedProcess extends EventEmitter implements LaunchList
     this.#asked?.end();
     this.#deadline.stop();
     this.#timeLimit?.stop();
+    this.#terminal?.exited();
     if (this.#governor) this.#governor.settle(() => this.#finish(pid, exit));
     else this.#finish(pid, exit);
   }

@@ -15,13 +15,18 @@ const NEWLINE = 0x0a;
 const FIRST_RETRY = 1;
 const LAST_RETRY = 32;
 
+/** Milliseconds until it is looked at again whether somebody has opened a terminal that all had closed. */
+const LOOK_AGAIN = 20;
+
 /** What n_tty of the kernel gives to one read is at most 4095 bytes. */
 const DRAIN = 4096;
 
 export class Terminal {
   readonly input: Writable;
   readonly output: Readable;
-  #master: { fd: number; source: ReadStream } | undefined;
+  #master: number | undefined;
+  /** Undefined while nobody has the terminal open. */
+  #source: ReadStream | undefined;
   #size: TerminalSize | undefined;
   #wanted = false;
   #ref = true;
@@ -30,13 +35,14 @@ export class Terminal {
   #over = false;
   #waiting: (() => void) | undefined;
   #timer: NodeJS.Timeout | undefined;
+  #look: NodeJS.Timeout | undefined;
   #last = NEWLINE;
 
   constructor() {
     this.output = Object.assign(new Readable({
       read: () => {
         this.#wanted = true;
-        this.#live()?.source.resume();
+        this.#source?.resume();
       },
       destroy: (error, done) => {
         this.#close();
@@ -59,64 +65,88 @@ export class Terminal {
   open(fd: number | undefined): void {
     if (fd === undefined) return this.#fail();
     if (this.#over) return native().close(fd);
-    if (this.#size) native().setWindowSize(fd, this.#size.columns, this.#size.rows);
-    const source = new ReadStream(fd);
+    this.#master = fd;
+    if (this.#size) this.resize(this.#size);
+    this.#read();
+    this.#goOn();
+  }
+
+  /**
+   * A stream closes its descriptor when all have closed the terminal, as cat(1) does before it ends. To close the last one would
+   * be to hang up on it: it would end by SIGHUP. So a stream has a copy.
+   */
+  #read(): void {
+    const fd = native().duplicate(this.#master!);
+    if (fd < 0) return this.#fail();
+    const source = this.#source = new ReadStream(fd);
     native().claim(fd);
-    this.#master = { fd, source };
     if (!this.#ref) source.unref();
     source.pause();
     source.on('data', chunk => void (this.output.push(chunk) || source.pause()));
-    source.on('end', () => this.#drain(fd));
+    source.on('end', () => this.#pause());
     // EIO is how a master says that nobody has the terminal open any more.
-    source.on('error', error => (error as NodeJS.ErrnoException).code === 'EIO' ? this.#close() : this.output.destroy(error));
-    source.on('close', () => this.#close());
+    source.on('error', error => (error as NodeJS.ErrnoException).code === 'EIO' ? this.#pause() : this.output.destroy(error));
     if (this.#wanted) source.resume();
-    this.#goOn();
+  }
+
+  /** Nobody has it open; but whoever is in the session may open it again, as /dev/tty: tty(4). */
+  #pause(): void {
+    this.#source?.destroy();
+    this.#source = undefined;
+    clearTimeout(this.#look);
+    if (this.#over) return;
+    if (this.#drain()) this.#read();
+    else if (this.#exited) this.#close();
+    else this.#look = setTimeout(() => this.#pause(), LOOK_AGAIN).unref();
   }
 
   /** The container is no more: what it has said is still to be read, and if it never ran there is nothing. */
   exited(): void {
     this.#exited = true;
-    if (!this.#master) this.#close();
+    if (this.#master === undefined) this.#close();
+    else if (!this.#source) this.#pause();
   }
 
   resize(size: TerminalSize): void {
     this.#size = size;
-    const live = this.#live();
-    if (live) native().setWindowSize(live.fd, size.columns, size.rows);
-  }
-
-  /** A stream that has been destroyed has closed the descriptor, which may be somebody else's by now. */
-  #live(): { fd: number; source: ReadStream } | undefined {
-    return this.#master?.source.destroyed ? undefined : this.#master;
+    if (this.#master !== undefined) native().setWindowSize(this.#master, size.columns, size.rows);
   }
 
   /**
-   * At a hang-up libuv tells the end of file when one read was shorter than what it had asked for, which on a terminal each is
-   * (4095 bytes), while there may be more: src/unix/stream.c, uv__stream_io. Nobody writes any more, so this is soon over.
+   * Reads what is there. At a hang-up libuv tells the end of file when one read was shorter than what it had asked for, which on a
+   * terminal each is (4095 bytes), while there may be more: src/unix/stream.c, uv__stream_io. Returns whether somebody has it open.
    */
-  #drain(fd: number): void {
+  #drain(): boolean {
     const bytes = Buffer.allocUnsafe(DRAIN);
     try {
-      for (let n; (n = readSync(fd, bytes)) > 0;) this.output.push(Buffer.from(bytes.subarray(0, n)));
+      for (let n; (n = readSync(this.#master!, bytes)) > 0;) this.output.push(Buffer.from(bytes.subarray(0, n)));
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
-      if (code !== 'EIO' && code !== 'EAGAIN') this.output.destroy(error as Error);
+      if (code === 'EAGAIN') return true;
+      if (code !== 'EIO') this.output.destroy(error as Error);
     }
-    this.#close();
+    return false;
+  }
+
+  #shut(): void {
+    this.#over = true;
+    clearTimeout(this.#look);
+    this.#source?.destroy();
+    this.#source = undefined;
+    if (this.#master !== undefined) native().close(this.#master);
+    this.#master = undefined;
   }
 
   /** Closing the master hangs up: SIGHUP to the session, if there still is one. */
   #close(): void {
     if (this.#over) return;
-    this.#over = true;
-    this.#master?.source.destroy();
+    this.#shut();
     if (!this.output.destroyed) this.output.push(null);
     this.#goOn();
   }
 
   #fail(): void {
-    this.#over = true;
+    this.#shut();
     this.output.destroy(new ContainedError({
       code: 'EMFILE', errno: -constants.errno.EMFILE, syscall: 'recvmsg', path: undefined, dest: undefined, step: 'take over the terminal',
       hint: 'too many open files: raise RLIMIT_NOFILE, or start fewer at once',
@@ -131,11 +161,11 @@ export class Terminal {
   #write(bytes: Buffer, done: (error?: Error | null) => void, delay = FIRST_RETRY): void {
     // What is typed when nobody is there to read it is lost, as it is when nobody reads it in time.
     if (this.#over || bytes.length === 0) return done();
-    const live = this.#live();
+    const master = this.#master;
     let written = 0;
-    if (live) {
+    if (master !== undefined) {
       try {
-        written = writeSync(live.fd, bytes);
+        written = writeSync(master, bytes);
       } catch (error) {
         const { code } = error as NodeJS.ErrnoException;
         if (code === 'EIO') return done();
@@ -145,7 +175,7 @@ export class Terminal {
     if (written > 0) this.#last = bytes[written - 1]!;
     if (written === bytes.length) return done();
     this.#waiting = () => this.#write(bytes.subarray(written), done, written > 0 ? FIRST_RETRY : Math.min(2 * delay, LAST_RETRY));
-    if (live) this.#timer = setTimeout(() => this.#goOn(), delay);
+    if (master !== undefined) this.#timer = setTimeout(() => this.#goOn(), delay);
   }
 
   /** Behind an unfinished line ^D only ends the line; the second is the end of file: termios(3), VEOF. */
@@ -168,9 +198,8 @@ export class Terminal {
   #refs(): { ref(): void; unref(): void } {
     const set = (ref: boolean): void => {
       this.#ref = ref;
-      const source = this.#live()?.source;
-      if (ref) source?.ref();
-      else source?.unref();
+      if (ref) this.#source?.ref();
+      else this.#source?.unref();
     };
     return { ref: () => set(true), unref: () => set(false) };
   }
