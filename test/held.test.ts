@@ -91,6 +91,19 @@ tidy('who traces all that comes in, and never takes notice, holds up nobody', as
   t.ok(await settles(container.killAll(), SOON));
 });
 
+tidy('who traces, and takes notice a little late, goes on', async t => {
+  const container = await up({ rootfs: holderRoot(t as never), command: ['holder', 'debug', mark()] });
+  let said = '';
+  container.stdout!.on('data', data => { said += String(data); });
+  const inside = container.exec('cat');
+  t.ok(await until(() => said.includes('got one')));
+  inside.stdin!.end();
+  t.match(await inside.exited, { reason: 'exit', code: 0 });
+  t.ok(await until(() => said.includes('noticed 0')));
+  t.equal(container.exitCode ?? container.signalCode, null);
+  await container.killAll();
+});
+
 tidy('a detached one is reaped by its launcher, which waits for nobody', async t => {
   const word = mark();
   const container = spawnContained({ rootfs: holderRoot(t as never), ns: ['mnt'], cgroup: {}, detached: true, command: ['holder', 'traced', word] });

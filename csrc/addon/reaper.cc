@@ -22,7 +22,9 @@ struct Waiting {
 
 std::vector<Waiting>& waiting = *new std::vector<Waiting>;
 
-constexpr milliseconds kPause{10}, kPatience{1000};  // after that it is told what /proc tells
+constexpr milliseconds kPause{10};
+constexpr milliseconds kCourtesy{500};   // for a tracer that is only slow; then it is killed
+constexpr milliseconds kPatience{1000};  // after that it is told what /proc tells
 
 // False: it has not ended, or its tracer has not taken notice.
 bool try_reap(pid_t pid, int flags, Ending* ret) {
@@ -60,8 +62,10 @@ int reap_rest() {
     Waiting& one = waiting[i];
     Ending ending;
     const bool reaped = try_reap(one.pid, WNOHANG, &ending);
-    const bool late = Clock::now() - one.since >= kPatience;
-    if (!reaped && one.event) free_held(one.pid);
+    const Clock::duration waited = Clock::now() - one.since;
+    const bool late = waited >= kPatience;
+    if (!reaped && one.event) reap_threads(one.pid);
+    if (!reaped && one.event && waited >= kCourtesy) free_held(one.pid);
     if (!reaped && late && one.event) ending.status = ending_of(one.pid, -1, &ending.usage);
     Event* const event = reaped || late ? one.event : nullptr;
     if (event) one.event = nullptr;

@@ -16,6 +16,7 @@ namespace {
 
 constexpr uint64_t kFirst = 50;  // milliseconds until somebody who has been sent SIGKILL is looked at again
 constexpr uint32_t kLooks = 20;  // half a minute
+constexpr uint32_t kMostWaits = 100;  // for a tracer to take notice, 10 ms each
 
 // What a signal does to a process that neither catches nor ignores it: signal(7).
 bool is_harmless(int number) { return number == 0 || number == SIGCHLD || number == SIGURG || number == SIGWINCH || number == SIGCONT; }
@@ -169,8 +170,9 @@ bool Container::reap() {
   reap_helper();
   if (!ended_) return true;
   const bool ours = syscall(SYS_waitid, P_PIDFD, ended_.get(), &info, WEXITED | WNOHANG | __WALL, &usage_) == 0;
-  if (ours && info.si_pid == 0 && ++looks_ < 100) {
-    free_held(pid_);
+  if (ours && info.si_pid == 0 && ++looks_ < kMostWaits) {
+    reap_threads(pid_);
+    if (looks_ > kMostWaits / 2) free_held(pid_);  // a tracer may be only slow
     return false;
   }
   // The child of a launcher that was killed, or one that cannot be had.
