@@ -65,12 +65,15 @@ export type Hear = (id: number, pid: number, trace: Buffer | undefined, exit: Na
 /** `opened`: it is. `events`: how many there were since the last call. `errno`: negative, and the last call, when the watch is over. */
 export type NativeWatchListener = (id: number, opened: boolean, events: number, text: string, errno: number, step: string) => void;
 
+/** The text of each file, or its negative errno. */
+export interface NativeTexts extends ReadonlyArray<string | number> {
+  /** Milliseconds since they were read: JavaScript may hear of it late. */
+  readonly age: number;
+}
+
 /** Files that are kept open. */
 export interface NativeFiles {
-  /** The text of each, or its negative errno. */
-  read(): Promise<(string | number)[]>;
-  /** Milliseconds since they were last read: JavaScript may hear of it late. */
-  age(): number;
+  read(): Promise<NativeTexts>;
   close(): void;
 }
 

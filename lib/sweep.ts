@@ -7,10 +7,14 @@ import { cgroupHost, GROUP_PREFIX, unifiedPlaces, v1Parent } from './host/cgroup
 import { startTimeOf } from './host/facts.js';
 import { allAbandoned, allKept, forget, forgetOwn, isBeingMade, lives, readKept, takeAwayGroup } from './registry/records.js';
 
-/** Whether the owner that is named in a group is still alive: its pid, and that it started when the name says. */
+/** Whether the owner that is named in a group is still alive: its pid, and that it started when the name says. Who cannot be looked at may be. */
 function ownerLives(name: string): boolean {
   const [pid, start] = name.slice(GROUP_PREFIX.length).split('.');
-  return pid !== undefined && start !== undefined && startTimeOf(Number(pid)) === start;
+  try {
+    return pid !== undefined && start !== undefined && startTimeOf(Number(pid)) === start;
+  } catch {
+    return true;
+  }
 }
 
 interface Report { removed: string[]; killed: number; failed: { path: string; error: Error }[] }

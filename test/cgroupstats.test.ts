@@ -51,7 +51,7 @@ grouping('processor time grows with what is computed, and its share is told step
     if (steps.length === 4) break;
   }
   t.ok(steps.every(({ delta }) => delta.timeMs >= 195), JSON.stringify(steps.map(({ delta }) => delta)));
-  t.ok(steps.some(({ delta }) => delta.cpus! > 0.1 && delta.cpus! < 2.1), JSON.stringify(steps.map(({ delta }) => delta.cpus)));
+  t.ok(steps.some(({ delta }) => delta.cpus! > 0.1) && steps.every(({ delta }) => delta.cpus! < 2.1), JSON.stringify(steps.map(({ delta }) => delta.cpus)));
   for (const [i, step] of steps.entries()) {
     if (i > 0) t.ok(Math.abs(step.delta.cpus! - (step.cpu.usageMs! - steps[i - 1]!.cpu.usageMs!) / (step.timeMs - steps[i - 1]!.timeMs)) < 1e-6, 'the difference to the one before');
   }
@@ -67,7 +67,7 @@ grouping('the time is that of the reading, however late JavaScript hears of it',
   const before = performance.now();
   const reading = made.stats();
   for (let i = 0; i < 10; ++i) await undefined;  // until it has been handed to its thread
-  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1000);
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 3000);
   const now = performance.now();
   const { timeMs } = await reading;
   t.ok(timeMs > before && timeMs < now - 100, `${now - timeMs} ms ago`);

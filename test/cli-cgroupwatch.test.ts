@@ -32,7 +32,7 @@ onHost('a busy process is seen in percent of a processor', async (t, scope) => {
   const child = spawn('sh', ['-c', 'while :; do :; done'], { stdio: 'ignore' });
   await group.move([child.pid!]);
   const [, percent] = new RegExp(`^${name} +([\\d.]+)%`, 'm').exec(cgroup('stats', name, '--no-stream', '--interval', '1s').stdout) ?? [];
-  t.ok(Number(percent) > 1 && Number(percent) < 100, `${percent} %`);
+  t.ok(Number(percent) > 1 && Number(percent) < 80, `${percent} %`);
   const exit = once(child, 'exit');
   child.kill('SIGKILL');
   await exit;

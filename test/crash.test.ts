@@ -21,8 +21,8 @@ function status(pid: number): string {
 function kill(launcher: number): void {
   try {
     process.kill(launcher, 'SIGKILL');
-  } catch {
-    // It has seen the end of its Node already.
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;  // it has seen the end of its Node already
   }
 }
 

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import { type Contained, type ContainedError, createCgroup, type ExecOptions, spawnContained, type SpawnOptions, sweep } from 'spawn-contained';
 import type { ContainedProcess } from '../dist/lib/handle/contained.js';
-import { hierarchies, mark, needsLimits, needsNoLimits, needsRoot, processesWith, root, runFixture, sameAs, surroundings, tidy, until } from './env.js';
+import { hierarchies, mark, needsLimits, needsNoLimits, needsRoot, ofProcess, processesWith, root, runFixture, sameAs, surroundings, tidy, until } from './env.js';
 import { errorOf } from './groups.js';
 
 const limitable = !needsLimits;
@@ -102,9 +102,17 @@ tidy('a signal that comes while it is still entering is not lost', async t => {
     for (const timeout of [1, 2, 4, 1, 2, 4]) {
       t.match(await host.exec(['sleep', '5'], { stdio: 'ignore', timeout, killGrace: 20_000 }).exited, { reason: 'timeout', signal: 'SIGTERM' });
     }
-    const handled = host.exec(['sh', '-c', 'trap "" USR1; exec sleep 0.3'], { stdio: 'ignore' });
-    handled.kill('SIGUSR1');
-    t.match(await handled.exited, { reason: 'killed', signal: 'SIGUSR1' }, 'as of any command that is only about to run');
+    for (let i = 0; i < 20; ++i) {
+      const stopped = host.exec(['sleep', '5'], { stdio: 'ignore' });
+      stopped.kill('SIGSTOP');
+      if (i % 2 === 0) stopped.kill('SIGCONT');
+      const running = await Promise.race([stopped.ready.then(() => true), sleep(300).then(() => false)]);
+      // It stands still before its command, or in it.
+      if (i % 2 === 0) t.ok(running || await stopped.ready);
+      else t.ok(!running || /\) T /.test(ofProcess(stopped.pid!, 'stat')), `${running}`);
+      t.ok(stopped.kill('SIGKILL'));
+      t.match(await stopped.exited, { reason: 'killed', signal: 'SIGKILL' });
+    }
   });
 });
 

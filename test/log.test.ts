@@ -68,9 +68,9 @@ tidy('100 MB of output: what is kept is bounded, the newest, and whole', async t
 
 tidy('a slow writer is followed over every turn of the files without a gap', async t => {
   const id = name();
-  const child = await spawnContained('sh', ['-c', 'for i in $(seq 1 20); do seq -f %09.0f $((i*5000-4999)) $((i*5000)); sleep 0.25; done'], { id, detached: true, logSize: '256K' }).ready;
+  const child = await spawnContained('sh', ['-c', 'for i in $(seq 1 40); do seq -f %09.0f $((i*5000-4999)) $((i*5000)); sleep 0.15; done'], { id, detached: true, logSize: '1M' }).ready;
   const numbers = textOf(await entriesOf(await attach(id), { follow: true })).trim().split('\n').map(Number);
-  t.equal(numbers.length, 100_000);
+  t.equal(numbers.length, 200_000);
   t.ok(numbers.every((number, i) => number === i + 1));
   await child.exited;
   await child.remove();

@@ -182,7 +182,7 @@ tidy('who is in a pod can neither end its holder nor look into it', async t => {
 
 tidy('orphans are reaped by the holder', async t => {
   await using pod = await createNamespaces([...POD]);
-  const one = spawnContained({ command: ['sh', '-c', '(sh -c "sleep 0.05 & exit" &); sleep 0.3; while grep -qs "^State:.Z" /proc/[0-9]*/status; do :; done; echo end'], ...member(pod) });
+  const one = spawnContained({ command: ['sh', '-c', '(sh -c "sleep 0.05 & exit" &); sleep 0.3; while grep -qs "^State:.Z" /proc/[0-9]*/status; do :; done; echo end'], timeout: 30_000, ...member(pod) });
   let seen = '';
   for await (const chunk of one.stdout as AsyncIterable<Buffer>) seen += chunk;
   t.equal(seen, 'end\n', 'no zombie stays');

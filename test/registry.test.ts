@@ -1,6 +1,7 @@
 // Names: who has one, who finds it, and what stays of it in the registry, whatever is in there.
 import { spawn } from 'node:child_process';
 import { chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import t from 'tap';
 import { attach, ContainedError, containers, explain, OptionError, spawnContained, sweep } from 'spawn-contained';
@@ -133,6 +134,28 @@ void t.test('one in the foreground is found by another process, and its state go
     t.ok(await nothingLeft(`${id}x`, other), how);
     t.ok(await until(() => !alive(one.launcher)));
   }
+});
+
+tidy('what cannot be read for want of descriptors is not taken for dead', async t => {
+  const id = name(), ids = Array.from({ length: 200 }, name);
+  const child = await spawnContained('sleep', [mark()], { id, detached: true }).ready;
+  const [state, pid] = ['state.json', 'pid'].map(file => readFileSync(join(directoryOf(id), file), 'utf8'));
+  t.teardown(() => ids.forEach(other => rmSync(directoryOf(other), { recursive: true, force: true })));
+  for (const other of ids) {
+    mkdirSync(directoryOf(other), { mode: 0o700 });
+    writeFileSync(join(directoryOf(other), 'pid'), pid!);
+    writeFileSync(join(directoryOf(other), 'state.json'), state!.replace(`"${id}"`, `"${other}"`));
+    utimesSync(directoryOf(other), new Date(0), new Date(0));
+  }
+  const { code, stdout, stderr } = await runFixture('sweep.mjs');
+  t.same([code, stderr], [0, '']);
+  const { removed, killed, failed } = JSON.parse(stdout) as { removed: string[]; killed: number; failed: string[] };
+  t.same([removed, killed], [[], 0]);
+  t.ok(failed.every(error => error === 'EMFILE'), failed.join());
+  t.ok(ids.every(other => existsSync(directoryOf(other))));
+  t.equal(await stateOf(id), 'running');
+  ids.forEach(other => rmSync(directoryOf(other), { recursive: true, force: true }));
+  await child.remove({ force: true });
 });
 
 void t.test('where they are kept, without root', { skip: needsUser }, async t => {

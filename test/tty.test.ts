@@ -11,7 +11,7 @@ import { type ContainedError, explain, run, spawnContained } from 'spawn-contain
 import type { Contained, SpawnOptions } from 'spawn-contained';
 import { native } from '../dist/lib/native.js';
 import { Dialog } from './dialog.js';
-import { busyboxRoot, fixture, mark, needsRoot, processesWith, root, runFixture, tidy, until } from './env.js';
+import { busyboxRoot, fixture, mark, needsRoot, ofProcess, processesWith, root, runFixture, tidy, until } from './env.js';
 
 
 
@@ -168,6 +168,8 @@ tidy('job control: ^C ends the job and not the shell, ^Z stops it, fg goes on', 
   await dialog.ask('bg', new RegExp(`sleep ${word} &`));
   await dialog.ask('jobs', new RegExp(`Running +sleep ${word}`));
   await dialog.ask('fg', new RegExp(`fg\r\n[^]*sleep ${word}\r\n`));
+  // proc_pid_stat(5): its group, and that in the foreground.
+  t.ok(await until(() => processesWith(`sleep\0${word}`).some(pid => /\) S \d+ (\d+) \d+ \d+ \1 /.test(ofProcess(pid, 'stat')))));
   dialog.type('\x03');
   await dialog.hear(/\^C.*\r\n> $/);
   await dialog.ask('exit 5', /exit/);

@@ -67,7 +67,7 @@ tidy('a worker that is terminated in the middle of its starts', async t => {
 });
 
 tidy('a worker that is terminated within a call', async t => {
-  for (const call of ['files', 'sys', 'spawn', 'pipes']) {
+  for (const call of ['files', 'reads', 'moves', 'performs', 'sys', 'spawn', 'pipes']) {
     for (let i = 0; i < 20; ++i) {
       const worker = new Worker(fixture('callers.mjs'), { workerData: call, execArgv: [], env: { ...process.env, NODE_OPTIONS: '' } });
       await once(worker, 'message');

@@ -15,6 +15,7 @@
 #include <deque>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -242,6 +243,16 @@ bool round_is_due() {
 
 void* listen_thread(void*) { listen(); }
 
+// Whoever sends a signal and ends at once means it to arrive, also where the launcher has yet to be started.
+void send_last_signals() {
+  std::unique_lock<std::mutex> lock(mutex);
+  for (int left = 1000; left > 0 && (has_signal(queue) || has_signal(signals)); --left) {
+    lock.unlock();
+    usleep(1000);
+    lock.lock();
+  }
+}
+
 // An errno when there can be no thread.
 int ensure_running() {
   if (running) return 0;
@@ -251,6 +262,7 @@ int ensure_running() {
   if (epoll_fd < 0) return errno;
   const int error = start_thread(listen_thread);
   running = !error;
+  if (running) atexit(send_last_signals);  // process.exit() calls no hook of an environment's
   return error;
 }
 
@@ -306,14 +318,8 @@ void signal(uint32_t id, int number) {
   send_signal(id, number);
 }
 
-// Whoever sends a signal and ends at once means it to arrive, also where the launcher has yet to be started.
 void forget(Listener* listener) {
-  std::unique_lock<std::mutex> lock(mutex);
-  for (int left = 1000; left > 0 && (has_signal(queue) || has_signal(signals)); --left) {
-    lock.unlock();
-    usleep(1000);
-    lock.lock();
-  }
+  const std::lock_guard<std::mutex> lock(mutex);
   forget_listener(listener, send_kill);
 }
 

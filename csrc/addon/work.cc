@@ -22,19 +22,21 @@ namespace {
 // What a thread does, and what the promise is resolved with.
 class Work : public Napi::AsyncWorker {
  public:
-  Work(Napi::Env env, const char* name) : AsyncWorker(env, name), deferred_(Napi::Promise::Deferred::New(env)) {}
-  Napi::Promise start() {
-    const Napi::Promise ret = deferred_.Promise();
-    Queue();
-    return ret;
+  Work(Napi::Env env, const char* name) : AsyncWorker(env, name) {}
+  // In a worker that is being terminated there is no promise, nor any array: see addon.cc.
+  Napi::Value start() {
+    napi_value ret = nullptr;
+    if (napi_create_promise(Env(), &deferred_, &ret) == napi_ok) Queue();
+    else delete this;
+    return Napi::Value(nullptr, ret);
   }
-  void OnOK() override { deferred_.Resolve(result()); }
+  void OnOK() override { napi_resolve_deferred(Env(), deferred_, result()); }
 
  protected:
   virtual Napi::Value result() = 0;
 
  private:
-  Napi::Promise::Deferred deferred_;
+  napi_deferred deferred_ = nullptr;
 };
 
 // Moves many processes in one tight loop: the first write waits for an RCU grace period, the next ones find the kernel's
@@ -55,7 +57,7 @@ class WriteProcs final : public Work {
  protected:
   Napi::Value result() override {
     Napi::Int32Array ret = Napi::Int32Array::New(Env(), errors_.size());
-    if (!errors_.empty()) memcpy(ret.Data(), errors_.data(), errors_.size() * sizeof(int32_t));
+    if (ret.Data()) memcpy(ret.Data(), errors_.data(), errors_.size() * sizeof(int32_t));
     return ret;
   }
 
@@ -158,12 +160,9 @@ class File {
   bool counted_ = false;
 };
 
-using Clock = std::chrono::steady_clock;
-
 struct Opened {
   std::mutex mutex;
   std::vector<File> files;
-  std::atomic<Clock::rep> read_at{0};
 };
 
 // A whole text, or -errno. A file of a cgroup is made anew from its start by each read, so a short one is the last.
@@ -189,12 +188,13 @@ class ReadFiles final : public Work {
     texts_.resize(opened_->files.size());
     errors_.resize(opened_->files.size());
     const size_t most = most_kept();
+    const Clock::time_point start = Clock::now();
     for (size_t i = 0; i < texts_.size(); ++i) {
       sys::Fd fd = opened_->files[i].open();
       errors_[i] = fd ? read_whole(fd.get(), &texts_[i]) : -errno;
       if (fd) opened_->files[i].keep(static_cast<sys::Fd&&>(fd), most);
     }
-    opened_->read_at = Clock::now().time_since_epoch().count();
+    read_at_ = start + (Clock::now() - start) / 2;
   }
 
  protected:
@@ -204,10 +204,13 @@ class ReadFiles final : public Work {
       if (errors_[i]) ret[i] = Napi::Number::New(Env(), errors_[i]);
       else ret[i] = Napi::String::New(Env(), texts_[i]);
     }
+    ret["age"] = Napi::Number::New(Env(), std::chrono::duration<double, std::milli>(Clock::now() - read_at_).count());
     return ret;
   }
 
  private:
+  using Clock = std::chrono::steady_clock;
+  Clock::time_point read_at_;
   std::shared_ptr<Opened> opened_;
   std::vector<std::string> texts_;
   std::vector<int> errors_;
@@ -225,11 +228,6 @@ class Files final : public Napi::ObjectWrap<Files> {
     }
   }
   Napi::Value read(const Napi::CallbackInfo& info) { return (new ReadFiles(info.Env(), opened_))->start(); }
-  // age(): milliseconds since the last reading.
-  Napi::Value age(const Napi::CallbackInfo& info) {
-    const Clock::duration since = Clock::now().time_since_epoch() - Clock::duration(opened_->read_at.load());
-    return Napi::Number::New(info.Env(), std::chrono::duration<double, std::milli>(since).count());
-  }
   void close(const Napi::CallbackInfo&) {
     const std::lock_guard<std::mutex> lock(opened_->mutex);
     for (File& file : opened_->files) file.close();
@@ -244,7 +242,7 @@ class Files final : public Napi::ObjectWrap<Files> {
 void export_work(Napi::Env env, Napi::Object exports) {
   exports["writeProcs"] = Napi::Function::New(env, write_procs);
   exports["perform"] = Napi::Function::New(env, perform_ops);
-  exports["Files"] = Files::DefineClass(env, "Files", {Files::InstanceMethod("read", &Files::read), Files::InstanceMethod("age", &Files::age), Files::InstanceMethod("close", &Files::close)});
+  exports["Files"] = Files::DefineClass(env, "Files", {Files::InstanceMethod("read", &Files::read), Files::InstanceMethod("close", &Files::close)});
 }
 
 }  // namespace contained

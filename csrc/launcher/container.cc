@@ -170,6 +170,7 @@ void Container::take_times(const char* bytes) {
 void Container::take_child(pid_t pid, int pidfd) {
   helper_ = pid_;
   pid_ = pid;
+  if (early_) sys::pidfd_send_signal(pidfd_.get(), SIGCONT);  // it may have been stopped in its child's place
   if (detached_) {
     unwatch(pidfd_.get());
     helper_end_ = static_cast<sys::Fd&&>(pidfd_);

@@ -85,6 +85,7 @@ class Container {
   void look_again_at(uint64_t when);
   bool has_group() const;
   bool is_below(const Container& host) const;
+  void keep_signal(int number);
   void hand_on_signals();
   int kill_now();
   int kill_first();

@@ -18,6 +18,9 @@ constexpr uint64_t kFirst = 50;  // milliseconds until somebody who has been sen
 constexpr uint32_t kLooks = 20;  // half a minute
 constexpr uint32_t kMostWaits = 100;  // for a tracer to take notice, 10 ms each
 
+constexpr uint64_t bit(int number) { return uint64_t{1} << (number - 1); }
+constexpr uint64_t kStops = bit(SIGSTOP) | bit(SIGTSTP) | bit(SIGTTIN) | bit(SIGTTOU);
+
 // What a signal does to a process that neither catches nor ignores it: signal(7).
 bool is_harmless(int number) { return number == 0 || number == SIGCHLD || number == SIGURG || number == SIGWINCH || number == SIGCONT; }
 bool stops(int number) { return number == SIGTSTP || number == SIGTTIN || number == SIGTTOU; }
@@ -56,15 +59,20 @@ void Container::signal(int number) {
   const bool ends = sent == SIGKILL || (!ready_ && !has_init_ && !is_harmless(sent) && !stops(sent) && sent != SIGSTOP);
   if ((sent == SIGKILL ? kill_now() : sys::pidfd_send_signal(pidfd_.get(), sent)) == 0 && ends) signal_ = number;
   // What is pending goes to no child: fork(2).
-  if (!ready_ && !helper_ && sent > 0 && sent <= 64) early_ |= uint64_t{1} << (sent - 1);
+  if (!ready_ && !helper_ && sent > 0 && sent <= 64) keep_signal(sent);
 }
 
-// Those that the intermediate process has got in its child's place. One that stops it has held up the start, and it goes on.
+// As the kernel keeps them: who is to go on is not to stop any more, and the other way round (kernel/signal.c, prepare_signal).
+void Container::keep_signal(int number) {
+  if (number == SIGCONT) early_ &= ~kStops;
+  if (bit(number) & kStops) early_ &= ~bit(SIGCONT);
+  early_ |= bit(number);
+}
+
+// Those that the intermediate process has got in its child's place.
 void Container::hand_on_signals() {
-  for (int number = 1; number <= 64; ++number) {
-    const bool acted = number == SIGKILL || number == SIGSTOP || number == SIGCONT;
-    if (early_ >> (number - 1) & 1 && !acted) sys::pidfd_send_signal(pidfd_.get(), number);
-  }
+  for (int number = 1; number <= 64; ++number)
+    if (early_ & bit(number) && number != SIGKILL) sys::pidfd_send_signal(pidfd_.get(), number);
 }
 
 // The first process, by whose end all others end. With neither a namespace nor a group they would not: an init sees to it when

@@ -140,7 +140,7 @@ export class StatsReader {
     });
     const { names, files } = await this.#opened;
     const texts = await files.read();
-    const timeMs = performance.now() - files.age();
+    const timeMs = performance.now() - texts.age;
     // A single file may be unreadable (EOPNOTSUPP of pressure that is turned off); all of them are when the group is gone.
     const failure = texts.every(text => typeof text === 'number') ? texts[0] as number | undefined : undefined;
     if (failure !== undefined) throw gone(where, errnoName(-failure), failure);

@@ -1,5 +1,6 @@
 // `contained events`: what happens in containers.
 import { watch } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { ContainedEvent } from '../../types/live.js';
 import { containers } from '../attach.js';
 import { ContainedError } from '../errors.js';
@@ -49,7 +50,7 @@ async function followAll(json: boolean): Promise<void> {
   makeRegistry();
   watch(registryPath(), () => wake());
   for (const { id } of now) await find(id).then(target => void follow(target, json), () => {});
-  for (;;) {
+  for (let wait = SOON; ; wait = Math.min(2 * wait, LATER)) {
     const changed = new Promise<void>(resolve => { wake = resolve; });
     let starting = await isOneAnnounced();  // before the list: it may be there in a moment
     for (const info of await containers()) {
@@ -67,11 +68,13 @@ async function followAll(json: boolean): Promise<void> {
       await tell(info.id, { type: 'start' }, json);
       if (target) void follow(target, json);
     }
-    await Promise.race([changed, ...starting ? [new Promise(resolve => setTimeout(resolve, SOON))] : []]);
+    await Promise.race([changed.then(() => { wait = SOON; }), ...starting ? [sleep(wait)] : []]);
   }
 }
 
+/** Milliseconds until one that is on its way is looked at again: first, and at most. */
 const SOON = 20;
+const LATER = 500;
 
 export const EVENTS: Command<{ json?: boolean }> = {
   usage: '[NAME...]', about: 'what happens in containers from now on', words: ['running'], options: ID,

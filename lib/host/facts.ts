@@ -36,7 +36,8 @@ function hardLimit(name: 'open files' | 'cpu time'): number {
 
 /**
  * When a process started, in ticks since boot: proc_pid_stat(5), field 22. Undefined when it has ended, also if nobody reaps it; one
- * whose first thread has ended goes on with the others. The name may hold spaces and parentheses.
+ * whose first thread has ended goes on with the others. The name may hold spaces and parentheses. Throws where it cannot be known,
+ * as for want of descriptors: that is not to have ended.
  */
 export function startTimeOf(pid: number | 'self'): string | undefined {
   try {
@@ -44,10 +45,14 @@ export function startTimeOf(pid: number | 'self'): string | undefined {
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
     const [state, threads] = [fields[0]!, Number(fields[17])];
     return 'ZX'.includes(state) && threads <= 1 ? undefined : fields[19];
-  } catch {
-    return undefined;
+  } catch (error) {
+    if (isGone(error)) return undefined;
+    throw error;
   }
 }
+
+/** Of an error of a file in /proc, or in a directory that others remove: there is none. */
+export const isGone = (error: unknown): boolean => ['ENOENT', 'ESRCH', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '');
 
 /** Differs for every boot: random(4). */
 export const bootId = (): string => readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim();

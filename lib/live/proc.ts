@@ -11,15 +11,23 @@ export async function inChunks<T, R>(items: readonly T[], act: (chunk: readonly 
   return results;
 }
 
-/** The texts of small files, undefined for those that cannot be read: one hop to a thread for all. */
-export const textsOf = async (paths: readonly string[]): Promise<(string | undefined)[]> => await inChunks(paths, async chunk => {
-  const files = openFiles(chunk);
-  try {
-    return (await files.read()).map(text => typeof text === 'string' ? text : undefined);
-  } finally {
-    files.close();
-  }
-});
+/** The texts of small files, undefined for those that cannot be read, and when they were read: one hop to a thread for all. */
+export async function textsAt(paths: readonly string[]): Promise<{ texts: (string | undefined)[]; timeMs: number }> {
+  let timeMs = performance.now();
+  const texts = await inChunks(paths, async chunk => {
+    const files = openFiles(chunk);
+    try {
+      const read = await files.read();
+      timeMs = performance.now() - read.age;
+      return read.map(text => typeof text === 'string' ? text : undefined);
+    } finally {
+      files.close();
+    }
+  });
+  return { texts, timeMs };
+}
+
+export const textsOf = async (paths: readonly string[]): Promise<(string | undefined)[]> => (await textsAt(paths)).texts;
 
 /** At most that many bytes of a file. */
 export async function headOf(path: string, most: number): Promise<Buffer> {

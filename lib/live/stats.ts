@@ -5,7 +5,7 @@ import type { NetStats, Stats, StatsStep } from '../../types/live.js';
 import { stepOf as groupStep, type StatsReader } from '../cgroup/stats.js';
 import { keyed } from '../host/texts.js';
 import { knowsMembers, membersOf } from './members.js';
-import { namespaceOf, parseStat, statusBytes, textsOf } from './proc.js';
+import { namespaceOf, parseStat, statusBytes, textsAt } from './proc.js';
 import type { Subject } from './subject.js';
 
 /** Columns of /proc/PID/net/dev after the name: net/core/net-procfs.c, dev_seq_printf_stats. */
@@ -59,8 +59,7 @@ type Sums = Pick<CgroupStats, 'timeMs' | 'cpu' | 'memory' | 'pids' | 'io'>;
 /** Over those that are there. Who is gone is counted by the parent that has waited for it. */
 async function sums(subject: Subject): Promise<Sums> {
   const pids = await membersOf(subject);
-  const texts = await textsOf(pids.flatMap(pid => ['stat', 'status', 'io'].map(file => `/proc/${pid}/${file}`)));
-  const timeMs = performance.now();
+  const { texts, timeMs } = await textsAt(pids.flatMap(pid => ['stat', 'status', 'io'].map(file => `/proc/${pid}/${file}`)));
   const there = pids.flatMap((_, i) => {
     const stat = parseStat(texts[3 * i]), status = texts[3 * i + 1];
     return stat && status !== undefined ? [{ stat, status, io: texts[3 * i + 2] }] : [];

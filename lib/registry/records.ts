@@ -1,9 +1,10 @@
 // What is kept of containers with a name: reading it, whoever wrote it and whenever that ended.
+import type { Stats } from 'node:fs';
 import { lstat, readFile, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as actions from '../cgroup/actions.js';
 import { ContainedError } from '../errors.js';
-import { bootId, hostFacts, startTimeOf } from '../host/facts.js';
+import { bootId, hostFacts, isGone, startTimeOf } from '../host/facts.js';
 import { registryPath } from '../host/registry.js';
 import type { Placement } from '../options/settings.js';
 import type { ContainerRecord } from '../program/record.js';
@@ -32,7 +33,12 @@ export const lives = (process: Incarnation | undefined): boolean => process !== 
 /** The text before the line that says that it is whole. */
 export const wholeOutcome = (text: string): string | undefined => text.endsWith('\nend\n') ? text.slice(0, -5) : undefined;
 
-const textOf = async (path: string): Promise<string> => await readFile(path, 'utf8').catch(() => '');
+/** '' where there is none. That it cannot be read tells nothing: whoever is then taken for dead would be killed. */
+const textOf = async (path: string): Promise<string> => await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
+  if (isGone(error)) return '';
+  const { code = 'UNKNOWN', errno = 0, syscall } = error;
+  throw new ContainedError({ code, errno, syscall, path, dest: undefined, step: 'read what is kept of a container', hint: code === 'EMFILE' ? 'too many open files: raise RLIMIT_NOFILE' : undefined });
+});
 
 /** Undefined where it is being made or removed, or is nothing that this version has written. */
 function recordIn(text: string, id: string): ContainerRecord | undefined {
@@ -48,9 +54,11 @@ function recordIn(text: string, id: string): ContainerRecord | undefined {
 }
 
 /** A directory of this user's, and not what a link leads to: its files tell whom to kill. */
+const isOwn = (found: Stats): boolean => found.isDirectory() && found.uid === hostFacts().uid;
+
 async function isOurs(directory: string): Promise<boolean> {
   const found = await lstat(directory).catch(() => undefined);
-  return found !== undefined && found.isDirectory() && found.uid === hostFacts().uid;
+  return found !== undefined && isOwn(found);
 }
 
 /** `pid start pid start begun`, as Container::record_pid() of csrc/launcher/record.cc writes it. After a boot the numbers are of others. */
@@ -79,27 +87,32 @@ export const isBeingMade = ({ keeper, record: { boot, maker } }: Kept): boolean 
 /** Longer than a launcher needs from the directory to the state in it; until then it may be at work. */
 const HALF_MADE = 60_000;
 
-/** Directories without a record, and since when: one is being made, or its maker was killed before it could write what it is. */
-async function halfMade(): Promise<{ directory: string; age: number }[]> {
-  const directories = (await actions.orGone(readdir(registryPath()), [])).map(name => join(registryPath(), name));
-  const found = await Promise.all(directories.map(async directory => {
+/** Directories without a record, of those that were last changed so many milliseconds ago. */
+async function halfMade(isOfAge: (ms: number) => boolean): Promise<string[]> {
+  const found: string[] = [];
+  for (const name of await actions.orGone(readdir(registryPath()), [])) {
+    const directory = join(registryPath(), name);
     const made = await lstat(directory).catch(() => undefined);
-    const half = made !== undefined && await isOurs(directory) && await textOf(join(directory, 'state.json')) === '';
-    return half ? [{ directory, age: Date.now() - made.mtimeMs }] : [];
-  }));
-  return found.flat();
+    // The clock may have been set back.
+    if (made && isOfAge(Math.abs(Date.now() - made.mtimeMs)) && isOwn(made) && await textOf(join(directory, 'state.json')) === '') found.push(directory);
+  }
+  return found;
 }
 
-/** Those whose maker was killed. */
-export const allAbandoned = async (): Promise<string[]> => (await halfMade()).flatMap(({ directory, age }) => age > HALF_MADE ? [directory] : []);
+/** Those whose maker was killed before it could write what they are. */
+export const allAbandoned = (): Promise<string[]> => halfMade(ms => ms > HALF_MADE);
 
 /** Whether one may be about to get its record. */
-export const isOneAnnounced = async (): Promise<boolean> => (await halfMade()).some(({ age }) => age <= HALF_MADE);
+export const isOneAnnounced = async (): Promise<boolean> => (await halfMade(ms => ms <= HALF_MADE)).length > 0;
+
+/** So that a thousand do not take three thousand descriptors. */
+const AT_ONCE = 16;
 
 /** All of this user's, the oldest first. */
 export async function allKept(): Promise<Kept[]> {
   const names = await actions.orGone(readdir(registryPath()), []);
-  const found = await Promise.all(names.map(readKept));
+  const found: (Kept | undefined)[] = [];
+  for (let i = 0; i < names.length; i += AT_ONCE) found.push(...await Promise.all(names.slice(i, i + AT_ONCE).map(readKept)));
   return found.filter(kept => kept !== undefined).sort((a, b) => a.record.created < b.record.created ? -1 : 1);
 }
 
