@@ -3,7 +3,7 @@ import { readlinkSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import { program } from './contained.js';
-import { mark, processesWith, until } from './env.js';
+import { mark, ofProcess, processesWith, until } from './env.js';
 import { onScreen, Screen } from './screen.js';
 
 const CONTAINED = program.join(' ');
@@ -94,7 +94,9 @@ t.test('^Z from outside and back', async t => onScreen(t as never, async screen 
   t.ok(await screen.shows(/^here/m));
   process.kill(nodeOf(word), 'SIGSTOP');
   t.ok(await screen.shows(/Stopped/));
+  const node = nodeOf(word);
   screen.type('fg');
+  t.ok(await until(() => !ofProcess(node, 'stat').includes(') T ')));
   await sleep(500);
   screen.press('C-c');
   t.ok(await screen.shows(/003/), '^C is a key for the container again');

@@ -15,8 +15,9 @@ const NEWLINE = 0x0a;
 const FIRST_RETRY = 1;
 const LAST_RETRY = 32;
 
-/** Milliseconds until it is looked at again whether somebody has opened a terminal that all had closed. */
-const LOOK_AGAIN = 20;
+/** Milliseconds until it is looked at again whether somebody has opened a terminal that all had closed: first, and at most. */
+const FIRST_LOOK = 20;
+const LAST_LOOK = 640;
 
 /** What n_tty of the kernel gives to one read is at most 4095 bytes. */
 const DRAIN = 4096;
@@ -90,14 +91,14 @@ export class Terminal {
   }
 
   /** Nobody has it open; but whoever is in the session may open it again, as /dev/tty: tty(4). */
-  #pause(): void {
+  #pause(wait = FIRST_LOOK): void {
     this.#source?.destroy();
     this.#source = undefined;
     clearTimeout(this.#look);
     if (this.#over) return;
     if (this.#drain()) this.#read();
     else if (this.#exited) this.#close();
-    else this.#look = setTimeout(() => this.#pause(), LOOK_AGAIN).unref();
+    else this.#look = setTimeout(() => this.#pause(Math.min(2 * wait, LAST_LOOK)), wait).unref();
   }
 
   /** The container is no more: what it has said is still to be read, and if it never ran there is nothing. */
