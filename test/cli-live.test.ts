@@ -43,7 +43,7 @@ t.test('top in a pipe is one table', async t => {
   t.ok(await until(() => contained('top', name).stdout.includes('sleep 200\n')), 'it has forked');
   const { code, stdout, stderr } = contained('top', name);
   t.same([code, stderr], [0, '']);
-  t.match(stdout, /^ +PID +INNER +UID +STATE +THREADS +CPU +TIME +MEMORY +COMMAND\n *\d+ +1 +\d+ +sleeping +1 +\d+\.\d% +0:0\d\.\d\d +\S+ [KM]iB +sh -c sleep 100 .*\n( *\d+ .*sleep [12]00\n){2}$/);
+  t.match(stdout, /^ *PID +INNER +UID +STATE +THREADS +CPU +TIME +MEMORY +COMMAND\n *\d+ +1 +\d+ +sleeping +1 +\d+\.\d% +0:0\d\.\d\d +\S+ [KM]iB +sh -c sleep 100 .*\n( *\d+ .*sleep [12]00\n){2}$/);
   const list = JSON.parse(contained('top', '--json', name).stdout) as { command: string[] }[];
   t.same(list.map(({ command }) => command.at(-1)).sort(), ['100', '200', 'sleep 100 & sleep 200; :']);
   await Promise.resolve();
@@ -53,7 +53,7 @@ t.test('top on a terminal is a screen of its own, until q, ^C, or the end', asyn
   const name = started(t, 'sh', '-c', 'while :; do :; done');
   await onScreen(t as never, async screen => {
     screen.type(`clear; echo before; ${CONTAINED} top -d 300ms ${name}; echo code $?`);
-    t.ok(await screen.shows(new RegExp(`^${name}: 1 process, \\d+\\.\\d% of a processor; q quits\n\n +PID`, 'm')));
+    t.ok(await screen.shows(new RegExp(`^${name}: 1 process, \\d+\\.\\d% of a processor; q quits\n\n *PID`, 'm')));
     t.ok(await screen.shows(/ running +1 +[1-9]\d*\.\d% +\d+:\d\d\.\d\d .* sh -c while/), 'with the time that it takes');
     screen.press('q');
     t.ok(await screen.shows(/^before\ncode 0$/m), 'and what was there before is there again');
