@@ -64,8 +64,7 @@ int reap_rest() {
     const bool reaped = try_reap(one.pid, WNOHANG, &ending);
     const Clock::duration waited = Clock::now() - one.since;
     const bool late = waited >= kPatience;
-    if (!reaped && one.event) reap_threads(one.pid);
-    if (!reaped && one.event && waited >= kCourtesy) free_held(one.pid);
+    if (!reaped && one.event) waited < kCourtesy ? reap_threads(one.pid) : (void)free_held(one.pid);
     if (!reaped && late && one.event) ending.status = ending_of(one.pid, -1, &ending.usage);
     Event* const event = reaped || late ? one.event : nullptr;
     if (event) one.event = nullptr;

@@ -179,8 +179,7 @@ bool Container::reap() {
   if (!ended_) return true;
   const bool ours = syscall(SYS_waitid, P_PIDFD, ended_.get(), &info, WEXITED | WNOHANG | __WALL, &usage_) == 0;
   if (ours && info.si_pid == 0 && ++looks_ < kMostWaits) {
-    reap_threads(pid_);
-    if (looks_ > kMostWaits / 2) free_held(pid_);  // a tracer may be only slow
+    looks_ <= kMostWaits / 2 ? reap_threads(pid_) : (void)free_held(pid_);  // a tracer may be only slow
     return false;
   }
   // The child of a launcher that was killed, or one that cannot be had.
