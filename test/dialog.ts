@@ -1,7 +1,7 @@
 // What is said on a terminal, to be waited for.
 import type { Readable, Writable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Contained } from 'spawn-contained';
+import { spawnContained, type Contained, type SpawnOptions } from 'spawn-contained';
 
 export class Dialog {
   /** Everything so far. */
@@ -38,4 +38,15 @@ export class Dialog {
     this.type(`${line}\n`);
     return await this.hear(expected);
   }
+}
+
+/** A script on a terminal. */
+export const sh = (script: string, options: SpawnOptions = {}): Contained => spawnContained('sh', ['-c', script], { tty: true, ...options });
+
+/** An interactive shell, its prompt having been seen. */
+export async function shell(options: SpawnOptions = {}): Promise<{ child: Contained; dialog: Dialog }> {
+  const child = spawnContained('bash', ['--norc', '--noediting', '-i'], { tty: true, env: { PS1: '> ' }, ...options });
+  const dialog = new Dialog(child);
+  await dialog.hear(/> $/);
+  return { child, dialog };
 }

@@ -1,20 +1,29 @@
 // What tests of containers with a name share: Nodes that start them, and what must not be left.
 import { execFileSync, spawn, type ChildProcess, type SpawnOptions as NodeSpawnOptions } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { containers, type Contained, type LogEntry, type SpawnOptions } from 'spawn-contained';
+import t from 'tap';
+import { attach, containers, type Contained, type LogEntry, type SpawnOptions } from 'spawn-contained';
 import { makeRegistry, registryPath } from '../dist/lib/host/registry.js';
 import { fixture, processesWith, until } from './env.js';
 
 makeRegistry();  // it stays
 
-let names = 0;
+export const directoryOf = (id: string): string => join(registryPath(), id);
+
+const names: string[] = [];
 
 /** A name that only this test has. */
-export const name = (): string => `t${process.pid}-${++names}`;
+export function name(): string {
+  names.push(`t${process.pid}-${names.length + 1}`);
+  return names.at(-1)!;
+}
 
-export const directoryOf = (id: string): string => join(registryPath(), id);
+// What a test that has failed in its middle would leave.
+t.teardown(async () => {
+  for (const id of names.filter(id => existsSync(directoryOf(id)))) await attach(id).then(found => found.remove({ force: true }), () => rmSync(directoryOf(id), { recursive: true, force: true }));
+});
 
 export type Kind = SpawnOptions & { command: readonly string[] };
 
